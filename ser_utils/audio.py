@@ -1,0 +1,118 @@
+"""Recordings as arrays: read any file as mono at one rate, cut the silence at its ends, or say plainly why not."""
+
+from pathlib import Path
+
+import numpy as np
+
+SHORTEST = 0.1  # seconds; below this there is no syllable to hear
+LONGEST = 60.0  # seconds; an utterance, not a broadcast
+SILENCE_DB = -80.0  # dB re full scale: the quietest 16-bit recordings still reach -70
+
+
+class AudioError(ValueError):
+    """A recording that cannot be used: which file, why, and what would help."""
+
+    def __init__(self, path, reason, remedy):
+        self.path, self.reason, self.remedy = str(path), reason, remedy
+        super().__init__(f"{self.path}: {reason}; {remedy}")
+
+    def __reduce__(self):  # an exception with its own arguments must say how to cross a process border
+        return type(self), (self.path, self.reason, self.remedy)
+
+
+def load(path, sr=16000, *, offset=0.0, duration=None):
+    """Read a recording as mono.
+
+    Parameters
+    ----------
+    path : str or Path
+        WAV, FLAC, OGG or MP3: whatever libsndfile reads. Channels are averaged.
+    sr : int
+        Sampling rate to return, in Hz (soxr, high quality).
+    offset, duration : float
+        Part to read, in seconds; all of it by default.
+
+    Returns
+    -------
+    np.ndarray [shape=(samples,)], float32 in [-1, 1]
+
+    Raises
+    ------
+    AudioError
+        When the file is unreadable, empty, truncated, shorter than 0.1 s, longer than 60 s, silent, or holds NaN.
+    """
+    import soundfile
+    import soxr
+
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(path, "the file is empty (0 bytes)", "fetch or record it again")
+        with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
+            declared, native = sound.frames, sound.samplerate
+            y = sound.read(dtype="float32", always_2d=True)
+            channels = sound.channels
+        _check_complete(path, declared, len(y), native, channels)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(path, f"not a readable recording ({error.error_string.rstrip('.')})",
+                         "convert it to WAV or FLAC, or remove it") from error
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it exists and may be read") from error
+    _check_sound(path, y, native)
+    y = y.mean(axis=1)
+    first = int(offset * native)
+    y = y[first:] if duration is None else y[first:first + int(duration * native)]
+    return y if native == sr or not y.size else soxr.resample(y, native, sr, quality="HQ")
+
+
+def _check_complete(path, declared, read, sr, channels):
+    if read < declared:
+        raise AudioError(path, f"truncated: its header promises {declared / sr:.2f} s, it holds {read / sr:.2f} s",
+                         "fetch it again")
+    # libsndfile trusts the file's size over a WAV header's, so a cut WAV reads without complaint: ask the header itself
+    with path.open("rb") as handle:
+        head = handle.read(1 << 16)
+    at = head.find(b"data", 12) if head[:4] == b"RIFF" else -1
+    promised = int.from_bytes(head[at + 4:at + 8], "little") if at > 0 else 0
+    held = path.stat().st_size - at - 8
+    if 0 < held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length
+        raise AudioError(path, f"truncated: its header promises {promised} bytes of sound, it holds {held}",
+                         "fetch it again")
+
+
+def _check_sound(path, y, sr):
+    seconds = len(y) / sr
+    if not len(y):
+        raise AudioError(path, "it holds no samples", "record it again")
+    if not np.isfinite(y).all():
+        raise AudioError(path, "it holds NaN or infinite samples", "export it again as 16-bit PCM")
+    if not SHORTEST <= seconds <= LONGEST:
+        raise AudioError(path, f"lasts {seconds:.2f} s, outside {SHORTEST} to {LONGEST:.0f} s",
+                         "cut it to one utterance" if seconds > LONGEST else "record a whole utterance")
+    peak = float(np.abs(y).max())
+    if peak < 10 ** (SILENCE_DB / 20):
+        raise AudioError(path, f"silent (peak {20 * np.log10(peak + 1e-12):.0f} dB re full scale)",
+                         "check the microphone or the export")
+
+
+def frame(y, n_fft, hop_length):
+    """Overlapping frames centred on multiples of `hop_length`, the ends padded with zeros.
+
+    Returns
+    -------
+    np.ndarray [shape=(1 + samples // hop_length, n_fft)], a view of the padded signal
+    """
+    padded = np.pad(y, n_fft // 2)
+    return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
+
+
+def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
+    """Cut the ends that stay more than `top_db` below the loudest frame; the same samples as `librosa.effects.trim`.
+
+    Returns
+    -------
+    np.ndarray [shape=(samples,)], a view of `y`
+    """
+    power = np.mean(np.square(frame(y, frame_length, hop_length), dtype=np.float64), axis=1)
+    loud = np.flatnonzero(power > max(power.max(), 1e-10) * 10 ** (-top_db / 10))
+    return y[loud[0] * hop_length:min(len(y), (loud[-1] + 1) * hop_length)] if loud.size else y[:0]

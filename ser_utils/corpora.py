@@ -1,0 +1,121 @@
+"""Folders of recordings as clips tables: what each file is, read from its name."""
+
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parent.parent
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+SUFFIXES = (".wav", ".flac")
+COLUMNS = ["clip", "path", "corpus", "speaker", "gender", "emotion", "intensity", "statement", "repetition"]
+
+
+class CorpusError(ValueError):
+    """A folder in which there is nothing to work with."""
+
+
+class CorpusWarning(UserWarning):
+    """A corpus that is not what its authors published; the rest of it is used."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What one corpus's file names say, how many clips were published, and where they are to be had."""
+
+    name: str
+    title: str
+    clips: int
+    pattern: str  # of a file's stem, with a group for every field
+    remedy: str
+
+
+RAVDESS = Corpus(
+    name="ravdess",
+    title="RAVDESS speech",
+    clips=1440,
+    # modality 03 audio only, channel 01 speech; then emotion-intensity-statement-repetition-actor
+    pattern=r"03-01-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<statement>0[12])-(?P<repetition>0[12])"
+            r"-(?P<speaker>0[1-9]|1\d|2[0-4])",
+    remedy="download Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976 and unzip it there, "
+           "or name the folder that has it as argument or in SER_DATA",
+)
+CORPORA = {RAVDESS.name: RAVDESS}
+
+
+def folder_of(corpus="ravdess", folder=None):
+    """Where a corpus's recordings are: the argument, else `SER_DATA`, else `data/raw/<corpus>` of this project."""
+    return Path(folder or os.environ.get("SER_DATA") or ROOT / "data" / "raw" / corpus)
+
+
+def read(folder=None, corpus="ravdess"):
+    """The clips table of a folder of recordings, WAV or FLAC, however nested.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        `SER_DATA` or `data/raw/<corpus>` by default.
+    corpus : str
+        Whose file names these are: one of `CORPORA`.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a clip, sorted by `clip`, with the columns of `COLUMNS`; `path` is relative to the folder.
+
+    Warns
+    -----
+    CorpusWarning
+        When clips are missing, there are more than were published, or files fit no rule.
+
+    Raises
+    ------
+    CorpusError
+        When no clip is found.
+    """
+    if corpus not in CORPORA:
+        raise CorpusError(f"corpus={corpus!r} is unknown; choose one of {', '.join(CORPORA)}")
+    known, folder = CORPORA[corpus], folder_of(corpus, folder)
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    named = [(path, re.fullmatch(known.pattern, path.stem)) for path in files]
+    rows = {}
+    for path, match in named:
+        if match and path.stem not in rows:  # the published zip is often unpacked twice, one copy inside the other
+            rows[path.stem] = _row(known, folder, path, match)
+    if not rows:
+        raise CorpusError(f"no {known.title} recording (*.wav or *.flac named like 03-01-05-01-02-01-12) in {folder}"
+                          f"{'' if folder.is_dir() else ', which is not a folder'}; {known.remedy}")
+    _warn_of_departures(known, folder, len(rows), sum(bool(m) for _, m in named) - len(rows),
+                        [path.name for path, match in named if not match])
+    return pd.DataFrame(sorted(rows.values(), key=lambda row: row["clip"]), columns=COLUMNS)
+
+
+def _row(known, folder, path, match):
+    field = match.groupdict()
+    return {
+        "clip": path.stem,
+        "path": path.relative_to(folder).as_posix(),
+        "corpus": known.name,
+        "speaker": field["speaker"],
+        "gender": "male" if int(field["speaker"]) % 2 else "female",
+        "emotion": EMOTIONS[int(field["emotion"]) - 1],
+        "intensity": ("normal", "strong")[int(field["intensity"]) - 1],
+        "statement": ("kids", "dogs")[int(field["statement"]) - 1],  # "... are talking / sitting by the door"
+        "repetition": int(field["repetition"]),
+    }
+
+
+def _warn_of_departures(known, folder, clips, copies, odd):
+    found = []
+    if clips != known.clips:
+        found.append(f"{clips} clips where {known.clips} were published")
+    if copies:
+        found.append(f"{copies} second copies left out")
+    if odd:
+        shown = ", ".join(odd[:3]) + (", ..." if len(odd) > 3 else "")
+        found.append(f"{len(odd)} files left out whose names are not {known.title}'s ({shown})")
+    if found:
+        warnings.warn(f"{folder}: {'; '.join(found)}", CorpusWarning, stacklevel=3)
