@@ -1,0 +1,72 @@
+"""One line of numbers a clip: how long, how loud, how high and how lively the voice is."""
+
+import numpy as np
+
+from ser_utils import audio, features
+
+F0_MIN, F0_MAX = 65.0, 700.0  # Hz: a low male voice to a shout of a high female one
+
+COLUMNS = {
+    "duration": "s, the whole recording",
+    "speech_duration": "s, without the silence at its ends",
+    "level": "dB re full scale, RMS of the speech",
+    "f0_median": "Hz, of the voiced frames",
+    "f0_range": "semitones, 10th to 90th percentile of the voiced frames",
+    "voiced": "share of frames that are voiced",
+    "centroid": "Hz, mean spectral centroid weighted by power: brightness",
+}
+
+
+def describe(y, speech, sr):
+    """Duration, level, pitch and brightness of one clip.
+
+    Pitch is pYIN's (Mauch & Dixon 2014, `librosa.pyin`); its statistics are NaN where nothing is voiced.
+
+    Parameters
+    ----------
+    y, speech : np.ndarray [shape=(samples,)]
+        The clip as recorded, and with the silence at its ends cut off.
+    sr : int
+
+    Returns
+    -------
+    dict of str to float, keyed as `COLUMNS`
+    """
+    import librosa
+
+    f0, voiced, _ = librosa.pyin(speech, fmin=F0_MIN, fmax=F0_MAX, sr=sr, frame_length=1024, hop_length=256)
+    f0 = f0[voiced] if voiced.any() else np.array([np.nan])
+    low, high = np.percentile(f0, [10, 90])
+    power = np.abs(np.fft.rfft(speech)) ** 2
+    return {
+        "duration": len(y) / sr,
+        "speech_duration": len(speech) / sr,
+        "level": 10 * np.log10(np.mean(np.square(speech, dtype=np.float64)) + 1e-12),
+        "f0_median": float(np.median(f0)),
+        "f0_range": float(12 * np.log2(high / low)),
+        "voiced": float(voiced.mean()),
+        "centroid": float(np.fft.rfftfreq(len(speech), 1 / sr) @ power / power.sum()),
+    }
+
+
+# The original project's feature: 13 MFCCs of 2.5 s from 0.5 s at 44.1 kHz, averaged over the coefficients, which leaves
+# one number a frame, close to loudness
+CONTOUR_SETTINGS = features.Settings(sr=44100, n_fft=2048, hop_length=512, n_mels=128, n_mfcc=13, fmin=0.0)
+CONTOUR_FRAMES = 216
+
+
+def contour(path):
+    """The original project's 216 numbers for one recording, missing frames 0.
+
+    Returns
+    -------
+    np.ndarray [shape=(216,)], float32
+
+    Raises
+    ------
+    AudioError
+        When the recording cannot be used.
+    """
+    y = audio.load(path, CONTOUR_SETTINGS.sr, offset=0.5, duration=2.5)
+    values = features.mfcc(y, CONTOUR_SETTINGS).mean(axis=1)[:CONTOUR_FRAMES] if y.size else np.empty(0)
+    return np.pad(values, (0, CONTOUR_FRAMES - len(values))).astype(np.float32)

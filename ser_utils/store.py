@@ -1,0 +1,175 @@
+"""Features of a whole corpus: made from recordings over all cores, kept in three small files, opened as float32."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import audio, corpora, descriptors, features
+
+SHIPPED = corpora.ROOT / "data" / "ravdess"
+LEVELS = 255  # one byte a value
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of every clip of a clips table, in its order.
+
+    Attributes
+    ----------
+    clips : pd.DataFrame
+        The clips table with the columns of `descriptors.COLUMNS`.
+    frames : np.ndarray [shape=(all frames, n_mfcc)], float32
+    starts : np.ndarray [shape=(clips + 1,)], int
+        Clip `i` is `frames[starts[i]:starts[i + 1]]`.
+    contours : np.ndarray [shape=(clips, 216)], float32
+        The original project's feature.
+    settings : features.Settings
+    """
+
+    clips: pd.DataFrame
+    frames: np.ndarray
+    starts: np.ndarray
+    contours: np.ndarray
+    settings: features.Settings
+
+    @property
+    def sequences(self):
+        """MFCCs of each clip. list of np.ndarray [shape=(frames, n_mfcc)]"""
+        return [self.frames[a:b] for a, b in zip(self.starts[:-1], self.starts[1:], strict=True)]
+
+    @property
+    def digest(self):
+        """Eight hex digits that change whenever the features, their order or the clips' names do."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self.frames).tobytes(), digest_size=4)
+        digest.update(self.contours.tobytes() + "\n".join(self.clips["clip"]).encode() + self.starts.tobytes())
+        return digest.hexdigest()
+
+
+def _one(folder, row, settings):
+    """Everything about one clip, or the AudioError that says why not. Runs in a worker process."""
+    path = Path(folder) / row["path"]
+    try:
+        y = audio.load(path, settings.sr)
+        speech = audio.trim(y, settings.trim_db)
+        return (features.mfcc(speech, settings), descriptors.contour(path),
+                descriptors.describe(y, speech, settings.sr))
+    except audio.AudioError as error:
+        return error
+
+
+def _fingerprint(folder, clips, settings):
+    """Of the recordings' bytes and the settings: what a cached result must agree with to be used again."""
+    digest = hashlib.blake2b(json.dumps(settings.to_dict()).encode(), digest_size=16)
+    for path in clips["path"]:
+        try:
+            digest.update(path.encode() + (Path(folder) / path).read_bytes())
+        except OSError:  # reported by name when the clip is read
+            digest.update(b"unreadable")
+    return digest.hexdigest()
+
+
+def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs=-1, progress=True):
+    """Features of every recording of a corpus, written to `out`, or read from there if nothing has changed.
+
+    Parameters
+    ----------
+    folder, out : str or Path
+    corpus : str
+    settings : features.Settings
+    jobs : int
+        Processes; -1 for one a core.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    FeatureSet, list of AudioError
+        What could be used, and why each other clip could not.
+
+    Raises
+    ------
+    CorpusError
+        When the folder holds no recording of the corpus, or none that can be used.
+    """
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    folder, out = corpora.folder_of(corpus, folder), Path(out)
+    clips = corpora.read(folder, corpus)
+    fingerprint = _fingerprint(folder, clips, settings)
+    cached = _meta(out)
+    if cached.get("recordings") == fingerprint:
+        return load(out), [audio.AudioError(*problem) for problem in cached["left_out"]]
+    work = (delayed(_one)(folder, row, settings) for row in clips.to_dict("records"))
+    results = list(tqdm(Parallel(n_jobs=jobs, return_as="generator")(work), total=len(clips), desc="extracting",
+                        unit="clip", disable=not progress))
+    kept = [not isinstance(result, audio.AudioError) for result in results]
+    errors = [result for result, good in zip(results, kept, strict=True) if not good]
+    if not any(kept):
+        raise corpora.CorpusError(f"none of the {len(clips)} recordings in {folder} can be used; the first: {errors[0]}")
+    sequences, contours, described = zip(*(r for r, good in zip(results, kept, strict=True) if good), strict=True)
+    table = clips[kept].reset_index(drop=True).join(pd.DataFrame(list(described)).round(3))
+    made = FeatureSet(table, np.concatenate(sequences), np.cumsum([0] + [len(s) for s in sequences]),
+                      np.stack(contours), settings)
+    save(made, out, recordings=fingerprint, left_out=[(e.path, e.reason, e.remedy) for e in errors])
+    return load(out), errors
+
+
+def _quantise(values):
+    """Each column as bytes. Returns the bytes, and the step and the least value of each column."""
+    low = values.min(axis=0)
+    step = np.maximum((values.max(axis=0) - low) / LEVELS, 1e-9).astype(np.float32)
+    return np.rint((values - low) / step).astype(np.uint8), step, low.astype(np.float32)
+
+
+def save(made, out, **meta):
+    """Write a FeatureSet as `clips.csv`, `features.npz` (bytes, scaled per coefficient) and `settings.json`."""
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    frames, step, low = _quantise(made.frames)
+    contours, contour_step, contour_low = _quantise(made.contours.reshape(-1, 1))
+    np.savez_compressed(
+        out / "features.npz", frames=frames, step=step, low=low, lengths=np.diff(made.starts).astype(np.uint16),
+        contours=contours.reshape(made.contours.shape), contour_step=contour_step, contour_low=contour_low)
+    made.clips.to_csv(out / "clips.csv", index=False, lineterminator="\n")
+    spread = made.frames.std(axis=0)
+    text = {"settings": made.settings.to_dict(), "clips": len(made.clips), "frames": len(made.frames),
+            "largest_error_in_sd": round(float((step / 2 / np.maximum(spread, 1e-9)).max()), 4), **meta}
+    # written last: its presence says that the rest is whole
+    (out / "settings.json").write_text(json.dumps(text, indent=1) + "\n")
+
+
+def _meta(folder):
+    path = Path(folder) / "settings.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def load(folder=SHIPPED):
+    """Open the features of a folder; by default those of RAVDESS that ship with the project.
+
+    Returns
+    -------
+    FeatureSet
+
+    Raises
+    ------
+    FileNotFoundError
+        When the folder holds no features.
+    """
+    folder, meta = Path(folder), _meta(folder)
+    if not meta:
+        raise FileNotFoundError(f"no features in {folder} (settings.json is missing); make them with "
+                                f"python -m ser_utils extract RECORDINGS --out {folder}")
+    with np.load(folder / "features.npz", allow_pickle=False) as arrays:
+        frames = arrays["frames"] * arrays["step"] + arrays["low"]
+        contours = arrays["contours"] * arrays["contour_step"] + arrays["contour_low"]
+        starts = np.concatenate([[0], np.cumsum(arrays["lengths"], dtype=np.int64)])
+    clips = pd.read_csv(folder / "clips.csv", dtype={"speaker": str, "clip": str})
+    if not len(clips) == meta["clips"] == len(starts) - 1 == len(contours) or len(frames) != starts[-1]:
+        raise ValueError(f"{folder}: clips.csv and features.npz disagree about the clips; extract them again")
+    return FeatureSet(clips, frames.astype(np.float32), starts, contours.astype(np.float32),
+                      features.Settings(**meta["settings"]))
