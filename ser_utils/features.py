@@ -66,6 +66,12 @@ def mel_filters(sr, n_fft, n_mels, fmin):
     return (triangles * (2 / (edges[2:] - edges[:-2]))[:, None]).astype(np.float32)
 
 
+def mel_centres(settings=Settings()):
+    """Centre frequency of each mel band, in Hz. [shape=(n_mels,)]"""
+    low, high = _hz_to_mel(settings.fmin), _hz_to_mel(settings.sr / 2)
+    return _mel_to_hz(np.linspace(low, high, settings.n_mels + 2))[1:-1]
+
+
 @lru_cache(maxsize=8)
 def dct_matrix(n_mfcc, n_mels):
     """The orthonormal DCT-II that turns log-mel into cepstrum. [shape=(n_mfcc, n_mels)]"""
@@ -131,19 +137,21 @@ def deltas(coefficients, width=9):
     return (windows @ (steps / (steps @ steps))).astype(np.float32)
 
 
-def pooled(sequences, width=9):
+def pooled(sequences, n_mfcc=None):
     """Fixed-length statistics of clips of any length: mean and SD of each coefficient, SD of its slope, and log length.
 
     Parameters
     ----------
-    sequences : list of np.ndarray [shape=(frames, n_mfcc)]
+    sequences : list of np.ndarray [shape=(frames, coefficients)]
+    n_mfcc : int, optional
+        Leading coefficients to use; all by default.
 
     Returns
     -------
     np.ndarray [shape=(clips, 3 * n_mfcc + 1)], float32
     """
-    return np.stack([np.concatenate([c.mean(0), c.std(0), deltas(c, width).std(0), [np.log(len(c))]])
-                     for c in sequences]).astype(np.float32)
+    return np.stack([np.concatenate([c.mean(0), c.std(0), deltas(c).std(0), [np.log(len(c))]])
+                     for c in (sequence[:, :n_mfcc] for sequence in sequences)]).astype(np.float32)
 
 
 def clip_features(path, settings=Settings()):

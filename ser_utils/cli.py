@@ -1,0 +1,133 @@
+"""python -m ser_utils: extract features, compare models, report."""
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+
+from ser_utils import corpora
+
+BUILD = Path("build")
+
+
+def main(arguments=None):
+    """Run one command. Returns the exit status: 0, 1 with `--strict` when clips were left out, 2 on a user's error."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _one_line
+    try:
+        return options.run(options)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+def _one_line(message, category, *_args, **_kwargs):
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m ser_utils", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    extract = commands.add_parser("extract", help="recordings to features", description=_extract.__doc__)
+    extract.add_argument("folder", nargs="?", metavar="FOLDER",
+                         help="the recordings, nested as you like (default: SER_DATA, else data/raw/CORPUS)")
+    extract.add_argument("--corpus", default="ravdess", choices=list(corpora.CORPORA), help="default: %(default)s")
+    extract.add_argument("--out", metavar="DIR", help="default: build/features/CORPUS")
+    extract.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    extract.add_argument("--strict", action="store_true", help="exit with 1 when a clip had to be left out")
+    extract.set_defaults(run=_extract)
+
+    compare = commands.add_parser("compare", help="train models and score them on speakers they never heard",
+                                  description=_compare.__doc__)
+    compare.add_argument("--model", nargs="+", default=["mlp", "lstm", "cnn"], metavar="NAME",
+                         help="chance, svm, original_cnn, mlp, lstm, cnn, or your own as package.module:Estimator "
+                              "(default: mlp lstm cnn)")
+    compare.add_argument("--protocol", nargs="+", default=["speaker-independent"],
+                         choices=["speaker-independent", "random-split"], help="default: %(default)s")
+    compare.add_argument("--labels", default="emotion", choices=["emotion", "gender_emotion"],
+                         help="8 emotions, or the ten codes of gender and emotion (default: %(default)s)")
+    compare.add_argument("--seed", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
+    compare.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: every fold")
+    compare.add_argument("--features", metavar="DIR", help="default: the RAVDESS features that ship")
+    compare.add_argument("--out", metavar="DIR", help="where scores on validation speakers go (default: build/compare)")
+    compare.add_argument("--publish", action="store_true",
+                         help="read the test folds: a deliberate step, recorded in looks.csv beside the predictions")
+    compare.add_argument("--results", metavar="DIR", help="where published rows go (default: build/results)")
+    compare.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    compare.set_defaults(run=_compare)
+
+    report = commands.add_parser("report", help="the published comparison, as text, JSON or a page",
+                                 description=_report.__doc__)
+    report.add_argument("--json", action="store_true", help="every figure, for programs")
+    report.add_argument("--html", metavar="DIR", help="write a page with figures there")
+    report.add_argument("--results", metavar="DIR", help="default: results/ravdess, which ships")
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _extract(options):
+    """Read every recording, cut its silence, and write MFCCs and descriptors. A second run reads what the first wrote."""
+    from ser_utils import store
+
+    out = Path(options.out or BUILD / "features" / options.corpus)
+    made, errors = store.extract(options.folder, out, options.corpus, jobs=options.jobs)
+    for error in errors:
+        print(f"left out: {error}", file=sys.stderr)
+    print(f"{len(made.clips)} clips of {made.clips['speaker'].nunique()} speakers, {len(made.frames)} frames, "
+          f"{len(errors)} clips left out: {out}")
+    return int(bool(errors) and options.strict)
+
+
+def _compare(options):
+    """Train each model on each fold and score it on validation speakers, or, with --publish, on the test speakers."""
+    from ser_utils import compare, models, publish, report, scores, store
+
+    features = Path(options.features or store.SHIPPED)
+    for name in options.model:
+        models.find(name)
+    units = compare.plan(options.model, options.protocol, options.labels, options.seed, options.fold,
+                         "test" if options.publish else "validation", store.load(features).clips)
+    if options.publish:
+        results = Path(options.results or BUILD / "results")
+        rows = publish.look(units, features, results, BUILD / "units", jobs=options.jobs)
+        print(report.markdown(scores.summary(rows)))
+        print(f"\npredictions and the trace of this look: {results}")
+        return 0
+    rows, histories = compare.run(units, features, BUILD / "units", jobs=options.jobs)
+    _keep(Path(options.out or report.LIVE), rows, histories)
+    print(report.beside(scores.summary(rows), _published(publish, scores)))
+    print("\nUAR and accuracy in % on validation speakers; the published ones on test speakers, trained on more clips.")
+    return 0
+
+
+def _keep(out, rows, histories):
+    out.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(out / "predictions.csv.gz", index=False)
+    curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
+    (out / "histories.json").write_text(json.dumps(curves))
+
+
+def _published(publish, scores, results=None):
+    try:
+        return scores.summary(publish.load(*([results] if results else [])))
+    except FileNotFoundError:
+        import pandas as pd
+
+        return pd.DataFrame()
+
+
+def _report(options):
+    """The result tables, computed from the predictions."""
+    from ser_utils import publish, report, scores
+
+    results = Path(options.results or publish.PUBLISHED / "ravdess")
+    if options.html:
+        print(f"report: {report.page(options.html, *report.read_live(), results=results)}")
+        return 0
+    summary = scores.summary(publish.load(results))
+    print(summary.to_json(orient="records", indent=1) if options.json else report.markdown(summary))
+    return 0

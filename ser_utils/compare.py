@@ -1,0 +1,190 @@
+"""Train and predict, unit by unit: a model, a protocol, a labelling, a seed and a fold. What is finished is kept."""
+
+import hashlib
+import inspect
+import json
+import os
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import models, splits, store
+
+PACKAGE = Path(__file__).parent
+DECIDES = ("features.py", "splits.py", "augment.py", "networks.py", "sequence.py", "models.py", "compare.py")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of work, done by one thread from seeds of its own.
+
+    `part` is what is predicted: "validation" trains on the training speakers alone; "test" trains on those and the
+    validation speakers together, for by then nothing is left to decide.
+    """
+
+    model: str
+    protocol: str
+    labels: str
+    seed: int
+    fold: int
+    part: str = "validation"
+
+
+def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,), folds=None, part="validation",
+         clips=None):
+    """Every unit of a comparison, longest training first so that the last ones to finish are short.
+
+    Parameters
+    ----------
+    names, protocols : sequences of str
+    labels : str
+    seeds : sequence of int
+    folds : sequence of int, optional
+        All the protocol has by default.
+    part : "validation" or "test"
+    clips : pd.DataFrame, optional
+        The clips table; that of the shipped features by default.
+
+    Returns
+    -------
+    list of Unit
+    """
+    clips = store.load().clips if clips is None else clips
+    units = []
+    for protocol in protocols:
+        there = [split.fold for split in splits.PROTOCOLS[protocol](clips, labels)]
+        missing = set(folds or ()) - set(there)
+        if missing:
+            raise ValueError(f"fold {min(missing)} of {protocol} does not exist; choose from {there}")
+        units += [Unit(name, protocol, labels, seed, fold, part)
+                  for seed in seeds for fold in there if not folds or fold in folds for name in names]
+    slow = list(models.MODELS)[::-1]
+    return sorted(units, key=lambda unit: (unit.seed, slow.index(unit.model) if unit.model in slow else -1))
+
+
+def recipe(name, data):
+    """Everything a result depends on, as one short string: a checkpoint made by other code or features is not reused.
+
+    Parameters
+    ----------
+    name : str
+        The model's.
+    data : FeatureSet
+
+    Returns
+    -------
+    str, 12 hex digits
+    """
+    estimator = models.find(name).estimator(0)
+    settings = re.sub(r" at 0x[0-9a-f]+", "", repr(estimator))  # where a function lies in memory says nothing
+    digest = hashlib.blake2b(f"{data.digest} {settings} {versions()}".encode(), digest_size=6)
+    for file in DECIDES:
+        digest.update((PACKAGE / file).read_bytes())
+    for step in getattr(estimator, "steps", [(None, estimator)]):
+        source = inspect.getsourcefile(type(step[1]))
+        if source:
+            digest.update(Path(source).read_bytes())
+    return digest.hexdigest()
+
+
+def versions():
+    """Of the packages that decide a number. dict of str to str"""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "numpy", "scipy")}
+
+
+def run_unit(unit, features=store.SHIPPED):
+    """Train one model on its side of one fold and predict the other side, on one thread.
+
+    Parameters
+    ----------
+    unit : Unit
+    features : str or Path
+        A folder of features.
+
+    Returns
+    -------
+    pd.DataFrame, dict
+        Its rows of the predictions table; and its training history, with `seconds`.
+    """
+    from threadpoolctl import threadpool_limits
+
+    started, data, model = time.perf_counter(), store.load(features), models.find(unit.model)
+    split = splits.PROTOCOLS[unit.protocol](data.clips, unit.labels, seed=unit.seed)[unit.fold]
+    X = data.sequences if model.hears == "sequences" else list(data.contours[..., None])
+    y = splits.label(data.clips, unit.labels)
+    learned, asked = ((split.train, split.validation) if unit.part == "validation" else
+                      (np.sort(np.concatenate([split.train, split.validation])), split.test))
+    estimator = model.estimator(unit.seed)
+    with threadpool_limits(1):
+        if unit.part == "validation" and hasattr(estimator, "network"):  # curves to look at; nothing is decided on them
+            estimator.fit([X[row] for row in learned], y[learned].astype(str),
+                          validation=([X[row] for row in asked], y[asked].astype(str)))
+        else:
+            estimator.fit([X[row] for row in learned], y[learned].astype(str))
+        probabilities = estimator.predict_proba([X[row] for row in asked])
+    rows = _rows(unit, data.clips.iloc[asked], y[asked], estimator.classes_, probabilities)
+    history = {**getattr(estimator, "history_", {}), "seconds": time.perf_counter() - started}
+    return rows, history
+
+
+def _rows(unit, clips, truth, classes, probabilities):
+    keys = {name: value for name, value in asdict(unit).items() if name != "part"}
+    rows = pd.DataFrame({**keys, "clip": clips["clip"].to_numpy(), "speaker": clips["speaker"].to_numpy(),
+                         "emotion": truth})
+    given = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
+    wanted = [f"p_{name}" for name in splits.CLASSES[unit.labels]]
+    return rows.join(given.reindex(columns=wanted, fill_value=0.0).round(5))
+
+
+def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, progress=True):
+    """Run units over processes, keeping each as it finishes; those already kept are read.
+
+    Parameters
+    ----------
+    units : list of Unit
+    features, checkpoints : str or Path
+    jobs : int
+        Processes; -1 for one a core.
+    progress : bool
+        Show a bar over the units.
+
+    Returns
+    -------
+    pd.DataFrame, dict of Unit to dict
+        The predictions table, in the order of the units; and the training histories.
+    """
+    from joblib import Parallel, delayed, parallel_config
+    from tqdm.auto import tqdm
+
+    folder, data = Path(checkpoints), store.load(features)
+    recipes = {name: recipe(name, data) for name in {unit.model for unit in units}}
+    paths = {unit: folder / _file_name(unit, recipes[unit.model]) for unit in units}
+    folder.mkdir(parents=True, exist_ok=True)
+    waiting = [unit for unit in units if not paths[unit].is_file()]
+    with tqdm(total=len(units), initial=len(units) - len(waiting), desc="comparing", unit="unit",
+              disable=not progress) as bar, parallel_config(inner_max_num_threads=1, backend="loky"):
+        for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(
+                delayed(_keep)(unit, features, paths[unit]) for unit in waiting):
+            bar.update()
+    kept = {unit: json.loads(paths[unit].with_suffix(".json").read_text()) for unit in units}
+    tables = [pd.read_csv(paths[unit], dtype={"clip": str, "speaker": str}) for unit in units]
+    return pd.concat(tables, ignore_index=True), kept
+
+
+def _file_name(unit, recipe_digest):
+    name = unit.model.replace(":", ".")
+    return f"{name}_{unit.protocol}_{unit.labels}_{unit.part}_seed{unit.seed}_fold{unit.fold}_{recipe_digest}.csv"
+
+
+def _keep(unit, features, path):
+    rows, history = run_unit(unit, features)
+    path.with_suffix(".json").write_text(json.dumps(history))
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    rows.to_csv(partial, index=False, lineterminator="\n")
+    partial.replace(path)  # a run killed here leaves a whole checkpoint or none

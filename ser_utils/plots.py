@@ -1,0 +1,128 @@
+"""Figures: who is taken for what, how training went, and what a voice looks like."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ser_utils import features, scores
+
+SEQUENTIAL = "viridis"  # even in lightness: readable in grey and to every eye
+MARKS = ["o", "s", "^", "D", "v", "P"]
+
+
+def _axes(ax, size):
+    return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def confusion(counts, classes, title="", normalise=True, ax=None):
+    """Actual (rows) against predicted (columns): row shares in per cent, or counts.
+
+    Parameters
+    ----------
+    counts : np.ndarray [shape=(n_classes, n_classes)]
+        From `scores.confusion`.
+    classes : sequence of str
+        In the order of the counts.
+    title : str
+    normalise : bool
+        Each row as shares of its actual class.
+    ax : matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    import seaborn as sns
+
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 1.6 + 0.6 * len(classes)
+    ax = _axes(ax, (side + 0.8, side))
+    names = [name.replace("_", " ") for name in classes]
+    sns.heatmap(shares if normalise else counts, annot=shares.round() if normalise else counts, fmt=".0f",
+                cmap=SEQUENTIAL, vmin=0, vmax=100 if normalise else None, square=True, linewidths=0.5,
+                xticklabels=names, yticklabels=names, ax=ax, annot_kws={"size": 9},
+                cbar_kws={"label": "% of the actual class" if normalise else "clips", "shrink": 0.8})
+    ax.set(xlabel="predicted", ylabel="actual", title=title)
+    ax.tick_params(axis="x", rotation=45)
+    plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+    return ax
+
+
+def recall_by_class(predictions, ax=None):
+    """Recall of each class for each model of one protocol and labelling, and chance.
+
+    Returns
+    -------
+    matplotlib Axes
+    """
+    labels = predictions["labels"].iloc[0]
+    classes = scores.CLASSES[labels]
+    ax = _axes(ax, (8, 4))
+    for (model, rows), mark in zip(predictions.groupby("model", sort=False), MARKS, strict=False):
+        ax.plot(100 * scores.recalls(scores.confusion(rows, labels)), marker=mark, linestyle=":", label=model)
+    ax.axhline(100 / len(classes), color="0.4", linewidth=1, linestyle="--", label="chance")
+    ax.set_xticks(range(len(classes)), [name.replace("_", " ") for name in classes], rotation=30, ha="right")
+    ax.set(ylabel="recall (%)", ylim=(0, 100))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=7, frameon=False)
+    return ax
+
+
+def training_curves(histories, axes=None):
+    """Loss and accuracy an epoch: training solid, validation speakers dashed.
+
+    Parameters
+    ----------
+    histories : dict of str to dict
+        Name of the model to its `history_`.
+
+    Returns
+    -------
+    np.ndarray of two matplotlib Axes
+    """
+    axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")[1]
+    for number, (name, history) in enumerate(histories.items()):
+        for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
+            epochs = np.arange(1, len(history[metric]) + 1)
+            ax.plot(epochs, history[metric], color=f"C{number}", label=f"{name}, training")
+            if f"val_{metric}" in history:
+                ax.plot(epochs, history[f"val_{metric}"], color=f"C{number}", linestyle="--",
+                        label=f"{name}, unheard speakers")
+            ax.set(xlabel="epoch", ylabel=metric)
+    axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    return axes
+
+
+def waveform(y, sr, title="", ax=None):
+    """Amplitude over time. Returns the matplotlib Axes."""
+    ax = _axes(ax, (8, 2))
+    ax.plot(np.arange(len(y)) / sr, y, linewidth=0.6)
+    ax.set(xlabel="time (s)", ylabel="amplitude", title=title, xlim=(0, len(y) / sr))
+    return ax
+
+
+def mel_spectrogram(y, settings=features.Settings(), title="", ax=None):
+    """Mel spectrogram in dB, its bands named by their centre frequency. Returns the matplotlib Axes."""
+    ax = _heat(features.mel_spectrogram(y, settings), settings, "dB", title, ax)
+    bands = np.linspace(0, settings.n_mels - 1, 5).round().astype(int)
+    centres = features.mel_centres(settings)
+    ax.set_yticks(bands, [f"{centres[band]:.0f}" for band in bands])
+    ax.set_ylabel("frequency (Hz)")
+    return ax
+
+
+def mfcc(coefficients, settings=features.Settings(), title="", ax=None):
+    """Heat map of MFCCs, each standardised over the clip, since c0 would drown the rest. Returns the matplotlib Axes."""
+    z = (coefficients - coefficients.mean(axis=0)) / np.maximum(coefficients.std(axis=0), 1e-6)
+    ax = _heat(z, settings, "SD from the coefficient's mean", title, ax, limit=3)
+    ax.set_ylabel("coefficient")
+    return ax
+
+
+def _heat(values, settings, unit, title, ax, limit=None):
+    ax = _axes(ax, (8, 2.8))
+    frame = settings.hop_length / settings.sr
+    image = ax.imshow(values.T, origin="lower", aspect="auto", cmap="cividis" if limit else SEQUENTIAL,
+                      vmin=-limit if limit else None, vmax=limit,
+                      extent=(-frame / 2, (len(values) - 0.5) * frame, -0.5, values.shape[1] - 0.5))
+    ax.figure.colorbar(image, ax=ax, label=unit)
+    ax.set(xlabel="time (s)", title=title)
+    return ax

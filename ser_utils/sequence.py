@@ -1,0 +1,262 @@
+"""A Keras network over sequences of any length, as a scikit-learn classifier.
+
+Standardisation and augmentation live inside it and are fitted on the rows it is given, so that nothing of a test clip
+can reach the training side by accident.
+"""
+
+import os
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ser_utils.augment import Augment, pad
+
+
+def quiet_keras():
+    """Import Keras without its start-up noise, on one thread, so that a seed gives the same network every time.
+
+    A second thread changes the order of sums, and after twenty epochs a third of the predicted labels.
+
+    Returns
+    -------
+    module
+        `keras`
+    """
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    descriptor, saved = 2, os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # absl writes to the descriptor before any logging level is heeded
+        os.dup2(nowhere.fileno(), descriptor)
+        try:
+            import keras
+        finally:
+            os.dup2(saved, descriptor)
+            os.close(saved)
+    return keras
+
+
+class SequenceClassifier(ClassifierMixin, BaseEstimator):
+    """A Keras network over sequences of MFCCs, as a scikit-learn classifier.
+
+    Parameters
+    ----------
+    network : str or callable
+        A function of `ser_utils.networks` by name, or any `f(n_mfcc, n_classes, **options) -> keras.Model` of two
+        inputs, padded sequences and their mask.
+    options : dict, optional
+        Further arguments of the network, such as its width.
+    n_mfcc : int, optional
+        Leading coefficients the network sees; all by default. Augmentation always acts on all.
+    crop : int
+        Frames of a training example; longer clips give a random stretch each epoch. Prediction hears the whole clip.
+    epochs, batch_size, label_smoothing
+        The number of epochs is fixed: nothing stops early on data that would then be test data.
+    optimizer : str
+        "adamw" with warm-up and cosine decay, or "rmsprop" at a constant rate.
+    learning_rate, weight_decay : float
+    augment : Augment
+    standardise : bool
+        Bring each coefficient to mean 0 and SD 1 over the training frames.
+    jit_compile : bool
+        Compile the training step with XLA: halves an LSTM's time, lengthens a CNN's.
+    random_state : int
+    progress : bool
+        Show a bar over the epochs.
+
+    Attributes
+    ----------
+    classes_ : np.ndarray [shape=(n_classes,)], sorted
+    history_ : dict of str to list of float, one value an epoch: `loss`, `accuracy`, and `val_...` where asked for
+    """
+
+    def __init__(self, network="cnn", options=None, *, n_mfcc=None, crop=192, epochs=40, batch_size=32,
+                 label_smoothing=0.1, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2, augment=Augment(),
+                 standardise=True, jit_compile=False, random_state=0, progress=False):
+        self.network = network
+        self.options = options
+        self.n_mfcc = n_mfcc
+        self.crop = crop
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.label_smoothing = label_smoothing
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.augment = augment
+        self.standardise = standardise
+        self.jit_compile = jit_compile
+        self.random_state = random_state
+        self.progress = progress
+
+    def fit(self, X, y, validation=None):
+        """Train from scratch.
+
+        Parameters
+        ----------
+        X : list of np.ndarray [shape=(frames, n_mfcc)]
+        y : array-like [shape=(clips,)]
+        validation : (X, y), optional
+            Clips whose loss and accuracy are recorded after each epoch. Nothing is decided on them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            When X holds no clips, clips of different widths, NaN, or not as many as y.
+        """
+        X, y = _check(X), np.asarray(y)
+        if len(X) != len(y):
+            raise ValueError(f"X has {len(X)} clips and y has {len(y)} labels; give one label a clip")
+        keras = quiet_keras()
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(self.random_state)
+        self.classes_ = np.unique(y)
+        self.n_features_in_ = X[0].shape[1]
+        frames = np.concatenate([self._cut(x) for x in X])
+        self.mean_ = frames.mean(axis=0) if self.standardise else np.zeros(frames.shape[1], np.float32)
+        self.scale_ = np.maximum(frames.std(axis=0), 1e-6) if self.standardise else np.ones_like(self.mean_)
+        self.network_ = self._build()
+        batches = _batches(keras, self, X, self._one_hot(y))
+        self._compile(keras, len(batches))
+        callbacks = [_bar(keras, self.epochs, self.network_.name)] if self.progress else []
+        held = validation and (list(pad(self._standardised(_check(validation[0])))), self._one_hot(validation[1]))
+        self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
+                                          validation_data=held).history
+        self.network_.compile(jit_compile=False)  # clips come in many lengths; XLA would compile each
+        return self
+
+    def predict_proba(self, X):
+        """Probability of each class, from the whole of each clip.
+
+        Parameters
+        ----------
+        X : list of np.ndarray [shape=(frames, n_mfcc)]
+
+        Returns
+        -------
+        np.ndarray [shape=(clips, n_classes)], columns as `classes_`
+        """
+        check_is_fitted(self, "network_")
+        X = self._standardised(_check(X, self.n_features_in_))
+        order = np.argsort([len(x) for x in X], kind="stable")  # like lengths together: less padding
+        out = np.empty((len(X), len(self.classes_)), np.float32)
+        for rows in np.array_split(order, -(-len(order) // 64)):
+            out[rows] = self.network_.predict_on_batch(list(pad([X[row] for row in rows])))
+        return out
+
+    def predict(self, X):
+        """The likeliest class of each clip. np.ndarray [shape=(clips,)]"""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    def _cut(self, x):
+        return x[:, :self.n_mfcc]
+
+    def _standardised(self, X):
+        return [(self._cut(x) - self.mean_) / self.scale_ for x in X]
+
+    def _one_hot(self, y):
+        unknown = set(np.asarray(y)) - set(self.classes_)
+        if unknown:
+            raise ValueError(f"labels {sorted(unknown)} were never trained; train on them or leave them out")
+        return np.eye(len(self.classes_), dtype=np.float32)[np.searchsorted(self.classes_, y)]
+
+    def _build(self):
+        from ser_utils import networks
+
+        build = getattr(networks, self.network) if isinstance(self.network, str) else self.network
+        return build(len(self.mean_), len(self.classes_), **(self.options or {}))
+
+    def _compile(self, keras, steps):
+        warm_up = 3 * steps
+        rate = keras.optimizers.schedules.CosineDecay(
+            self.learning_rate / 20, max(1, self.epochs * steps - warm_up), alpha=0.01,
+            warmup_target=self.learning_rate, warmup_steps=warm_up)
+        optimizer = (keras.optimizers.RMSprop(self.learning_rate) if self.optimizer == "rmsprop" else
+                     keras.optimizers.AdamW(rate, weight_decay=self.weight_decay, clipnorm=1.0))
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
+        self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=self.jit_compile)
+
+    def __getstate__(self):
+        """Weights instead of the network, which holds compiled functions: a fitted classifier can be pickled."""
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            state["network_"] = state["network_"].get_weights()
+        return state
+
+    def __setstate__(self, state):
+        weights = state.pop("network_", None)
+        super().__setstate__(state)
+        if weights is not None:
+            quiet_keras()
+            self.network_ = self._build()
+            self.network_.set_weights(weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # a list of sequences, not one row a clip
+        return tags
+
+
+def _check(X, width=None):
+    if not len(X):
+        raise ValueError("X holds no clips; give at least one")
+    X = [np.asarray(x, np.float32) for x in X]
+    width = width or X[0].shape[-1]
+    for row, x in enumerate(X):
+        if x.ndim != 2 or x.shape[1] != width or not len(x):
+            raise ValueError(f"X[{row}] has shape {x.shape}; expected (frames, {width}) with at least one frame")
+        if not np.isfinite(x).all():
+            raise ValueError(f"X[{row}] holds NaN or infinity; extract it again")
+    return X
+
+
+def _batches(keras, model, X, targets):
+    """Shuffled, augmented, cropped and padded batches of one length: one shape to compile."""
+    rng = np.random.default_rng(model.random_state)
+
+    class Batches(keras.utils.PyDataset):
+        def __init__(self):
+            super().__init__()
+            self.on_epoch_end()
+
+        def __len__(self):
+            return max(1, len(X) // model.batch_size)  # the few left over come in another epoch
+
+        def on_epoch_end(self):
+            self.order = rng.permutation(len(X))
+
+        def __getitem__(self, index):
+            rows = self.order[index * model.batch_size:(index + 1) * model.batch_size]
+            clips = model._standardised([model.augment.warp(X[row], rng) for row in rows])
+            x, mask = pad([model.augment.hide(_crop(clip, model.crop, rng), rng) for clip in clips], model.crop)
+            x, mask, y = model.augment.blend(x, mask, targets[rows], rng)
+            return (x, mask), y
+
+    return Batches()
+
+
+def _crop(clip, frames, rng):
+    start = rng.integers(0, max(0, len(clip) - frames) + 1)
+    return clip[start:start + frames]
+
+
+def _bar(keras, epochs, name):
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=epochs, desc=name, unit="epoch")
+
+    class Bar(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+            bar.update()
+
+        def on_train_end(self, logs=None):
+            bar.close()
+
+    return Bar()
