@@ -57,7 +57,7 @@ def load(path, sr=16000, *, offset=0.0, duration=None):
         raise AudioError(path, f"not a readable recording ({error.error_string.rstrip('.')})",
                          "convert it to WAV or FLAC, or remove it") from error
     except OSError as error:
-        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it exists and may be read") from error
+        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it is there and readable") from error
     _check_sound(path, y, native)
     y = y.mean(axis=1)
     first = int(offset * native)
@@ -75,7 +75,7 @@ def _check_complete(path, declared, read, sr, channels):
     at = head.find(b"data", 12) if head[:4] == b"RIFF" else -1
     promised = int.from_bytes(head[at + 4:at + 8], "little") if at > 0 else 0
     held = path.stat().st_size - at - 8
-    if 0 < held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length
+    if 0 <= held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length
         raise AudioError(path, f"truncated: its header promises {promised} bytes of sound, it holds {held}",
                          "fetch it again")
 
@@ -114,5 +114,6 @@ def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
     np.ndarray [shape=(samples,)], a view of `y`
     """
     power = np.mean(np.square(frame(y, frame_length, hop_length), dtype=np.float64), axis=1)
-    loud = np.flatnonzero(power > max(power.max(), 1e-10) * 10 ** (-top_db / 10))
+    power = np.maximum(power, 1e-10)  # librosa's floor
+    loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
     return y[loud[0] * hop_length:min(len(y), (loud[-1] + 1) * hop_length)] if loud.size else y[:0]

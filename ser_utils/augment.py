@@ -11,8 +11,8 @@ from ser_utils import features
 class Augment:
     """How far a training clip may be moved. Zero everywhere leaves it as it is.
 
-    Tempo, pitch and level act on the log-mel spectrogram that the MFCCs give back (exact at full order); the mask acts on
-    standardised coefficients, where zero is the mean; mixup on whole clips (Zhang et al. 2018; Park et al. 2019).
+    Tempo, pitch and level act on the log-mel spectrogram that the MFCCs give back (exact at full order); the mask
+    (Park et al. 2019) on standardised coefficients, where zero is the mean; mixup (Zhang et al. 2018) on whole clips.
     """
 
     tempo: float = 0.0  # log of the largest factor
@@ -32,7 +32,7 @@ class Augment:
             mel = features.log_mel(coefficients)
             bands = mel.shape[1]
             moved = np.clip(np.arange(bands) + rng.uniform(-self.shift, self.shift), 0, bands - 1)
-            coefficients = _resample(mel.T, moved).T @ features.dct_matrix(bands, bands).T
+            coefficients = (_resample(mel.T, moved).T @ features.dct_matrix(bands, bands).T).astype(np.float32)
         if self.gain:
             louder = rng.uniform(-self.gain, self.gain) * np.sqrt(coefficients.shape[1])  # all bands, so c0 alone
             coefficients = coefficients + np.eye(1, coefficients.shape[1], dtype=np.float32) * np.float32(louder)

@@ -43,9 +43,9 @@ def _parser():
 
     compare = commands.add_parser("compare", help="train models and score them on speakers they never heard",
                                   description=_compare.__doc__)
-    compare.add_argument("--model", nargs="+", default=["mlp", "lstm", "cnn"], metavar="NAME",
+    compare.add_argument("--model", nargs="+", metavar="NAME",
                          help="chance, svm, original_cnn, mlp, lstm, cnn, or your own as package.module:Estimator "
-                              "(default: mlp lstm cnn)")
+                              "(default: mlp lstm cnn; with --publish, every published row)")
     compare.add_argument("--protocol", nargs="+", default=["speaker-independent"],
                          choices=["speaker-independent", "random-split"], help="default: %(default)s")
     compare.add_argument("--labels", default="emotion", choices=["emotion", "gender_emotion"],
@@ -70,7 +70,7 @@ def _parser():
 
 
 def _extract(options):
-    """Read every recording, cut its silence, and write MFCCs and descriptors. A second run reads what the first wrote."""
+    """Read recordings, cut their silence, write MFCCs and descriptors. A second run reads what the first wrote."""
     from ser_utils import store
 
     out = Path(options.out or BUILD / "features" / options.corpus)
@@ -87,10 +87,12 @@ def _compare(options):
     from ser_utils import compare, models, publish, report, scores, store
 
     features = Path(options.features or store.SHIPPED)
-    for name in options.model:
+    clips, names = store.load(features).clips, options.model or publish.LEARNED
+    for name in names:
         models.find(name)
-    units = compare.plan(options.model, options.protocol, options.labels, options.seed, options.fold,
-                         "test" if options.publish else "validation", store.load(features).clips)
+    units = (publish.everything(clips) if options.publish and not options.model else
+             compare.plan(names, options.protocol, options.labels, options.seed, options.fold,
+                          "test" if options.publish else "validation", clips))
     if options.publish:
         results = Path(options.results or BUILD / "results")
         rows = publish.look(units, features, results, BUILD / "units", jobs=options.jobs)

@@ -78,7 +78,7 @@ def dct_matrix(n_mfcc, n_mels):
     angles = np.pi / n_mels * (np.arange(n_mels) + 0.5) * np.arange(n_mfcc)[:, None]
     matrix = np.sqrt(2 / n_mels) * np.cos(angles)
     matrix[0] /= np.sqrt(2)
-    return matrix.astype(np.float32)
+    return matrix  # float64: sums of a hundred decibel values lose a thousandth in float32
 
 
 def mel_spectrogram(y, settings=Settings()):
@@ -104,7 +104,7 @@ def mfcc(y, settings=Settings()):
     -------
     np.ndarray [shape=(frames, n_mfcc)], float32; `librosa.feature.mfcc` transposed
     """
-    return mel_spectrogram(y, settings) @ dct_matrix(settings.n_mfcc, settings.n_mels).T
+    return (mel_spectrogram(y, settings) @ dct_matrix(settings.n_mfcc, settings.n_mels).T).astype(np.float32)
 
 
 def log_mel(coefficients, n_mels=None):
@@ -121,7 +121,7 @@ def log_mel(coefficients, n_mels=None):
     np.ndarray [shape=(frames, n_mels)], float32
     """
     n_mfcc = coefficients.shape[1]
-    return coefficients @ dct_matrix(n_mfcc, n_mels or n_mfcc)
+    return (coefficients @ dct_matrix(n_mfcc, n_mels or n_mfcc)).astype(np.float32)
 
 
 def deltas(coefficients, width=9):

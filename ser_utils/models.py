@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sklearn.base import clone
 from sklearn.utils import get_tags
 
-from ser_utils.augment import Augment
+from ser_utils.augment import Augment  # noqa: F401
 from ser_utils.sequence import SequenceClassifier
 
 N_MFCC = 40  # of 64: what lies above is fine spectral detail, which cost the SVM six points on validation speakers
@@ -105,7 +105,7 @@ def find(name):
         raise ValueError(f"model {name!r} cannot be imported ({error}); is its folder on PYTHONPATH?") from error
     made = found() if callable(found) else found
     if not (hasattr(made, "fit") and hasattr(made, "get_params") and hasattr(made, "predict_proba")):
-        raise ValueError(f"model {name!r} has no fit, get_params or predict_proba; wrap it in a scikit-learn classifier "
-                         "that has (CalibratedClassifierCV gives probabilities to any)")
+        raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; make it a scikit-learn classifier "
+                         "that has them (CalibratedClassifierCV gives probabilities to any)")
     wanted = pooled_classifier(made) if get_tags(made).input_tags.two_d_array else made
     return Model(name, lambda: clone(wanted))

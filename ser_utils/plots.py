@@ -110,7 +110,7 @@ def mel_spectrogram(y, settings=features.Settings(), title="", ax=None):
 
 
 def mfcc(coefficients, settings=features.Settings(), title="", ax=None):
-    """Heat map of MFCCs, each standardised over the clip, since c0 would drown the rest. Returns the matplotlib Axes."""
+    """Heat map of MFCCs, each standardised over the clip: c0 would drown the rest. Returns the matplotlib Axes."""
     z = (coefficients - coefficients.mean(axis=0)) / np.maximum(coefficients.std(axis=0), 1e-6)
     ax = _heat(z, settings, "SD from the coefficient's mean", title, ax, limit=3)
     ax.set_ylabel("coefficient")

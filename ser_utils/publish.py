@@ -11,10 +11,23 @@ from ser_utils import compare, corpora, models, scores
 
 PUBLISHED = corpora.ROOT / "results"
 KEYS = scores.KEYS
+LEARNED = ("mlp", "lstm", "cnn")
+ROWS = (  # models, protocol, labels, seeds: everything this repository publishes on RAVDESS
+    (LEARNED, "speaker-independent", "emotion", (0, 1, 2)),
+    (("chance", "svm", "original_cnn"), "speaker-independent", "emotion", (0,)),
+    (tuple(models.MODELS), "random-split", "gender_emotion", (0,)),
+    (("chance", "svm", *LEARNED), "speaker-independent", "gender_emotion", (0,)),
+)
 
 
 class UncommittedError(RuntimeError):
     """Published rows must be traceable to a commit, and the tree holds changes that are in none."""
+
+
+def everything(clips):
+    """The units of all published rows. list of compare.Unit"""
+    return [unit for names, protocol, labels, seeds in ROWS
+            for unit in compare.plan(names, [protocol], labels, seeds, part="test", clips=clips)]
 
 
 def _git(*arguments):
@@ -38,8 +51,8 @@ def require_committed(results):
     changed = [line[3:] for line in _git("status", "--porcelain").splitlines()
                if not line[3:].startswith(PUBLISHED.name + "/")]
     if changed:
-        raise UncommittedError(f"{results}: rows published here name their commit, and {len(changed)} files are in none "
-                               f"({', '.join(changed[:3])}); commit them, or name another folder with --results")
+        raise UncommittedError(f"{results}: rows published here name their commit, and {len(changed)} files are in "
+                               f"none ({', '.join(changed[:3])}); commit them, or name another folder with --results")
 
 
 def look(units, features, results, checkpoints="build/units", *, jobs=-1, progress=True):

@@ -129,9 +129,9 @@ def _live(folder, live, histories):
             "expect figures several points away from the published ones.</p>", _table(scores.summary(live))]
     if histories:
         text.append(_figure(folder, "curves", plots.training_curves(histories)[0].figure,
-                            "Loss and accuracy while training. Augmentation and dropout act on the solid lines only, so "
-                            "the dashed ones may lie on the better side early on; where they part for good, the model "
-                            "learns its speakers."))
+                            "Loss and accuracy while training. Augmentation and dropout act on the solid lines only, "
+                            "so the dashed ones may lie on the better side early on; where they part for good, the "
+                            "model learns its speakers."))
     text += [_matrices(folder, live, "live"), "<h3>Some clips</h3>",
              *(f"<h4>{html.escape(model)}</h4>" + _html(scores.samples(rows)) for model, rows in live.groupby("model"))]
     return "\n".join(text)
@@ -144,9 +144,8 @@ def _published(folder, predictions):
     summary = scores.summary(predictions)
     text.append(_table(summary))
     if (summary["protocol"] == "random-split").any():
-        text.append(f"<p>The original project reported {ORIGINAL} % accuracy on ten classes with files split at random. "
-                    "There, clips of one voice sit on both sides, so that figure says little about the next stranger."
-                    "</p>")
+        text.append(f"<p>The original project reported {ORIGINAL} % accuracy on ten classes, files split at random. "
+                    "There, clips of one voice sit on both sides: it says little about the next stranger.</p>")
     strict = predictions[(predictions["protocol"] == "speaker-independent") & (predictions["labels"] == "emotion")]
     if len(strict):
         text.append(_figure(folder, "recall", plots.recall_by_class(strict).figure, "Which emotions are heard."))
@@ -196,7 +195,7 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Speech emotion, compared honestly</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1rem; color: #1a1a1a; background: #fff }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1rem; color: #1a1a1a }
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc }
 .wide { overflow-x: auto }
 .row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem }

@@ -1,7 +1,7 @@
 """Every published figure, computed from a predictions table.
 
-A predictions table has one row per clip, model, protocol, labels, seed and fold: the true class in `emotion`, and a column
-`p_<class>` for every class of its labels (empty for those of the other).
+A predictions table has one row per clip, model, protocol, labels, seed and fold: the true class in `emotion`, and a
+column `p_<class>` for every class of its labels (empty for those of the other).
 """
 
 import numpy as np

@@ -55,7 +55,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     epochs, batch_size, label_smoothing
         The number of epochs is fixed: nothing stops early on data that would then be test data.
     optimizer : str
-        "adamw" with warm-up and cosine decay, or "rmsprop" at a constant rate.
+        "adamw" with warm-up and cosine decay, or "rmsprop" with the original's decay: rate / (1 + 1e-6 * step).
     learning_rate, weight_decay : float
     augment : Augment
     standardise : bool
@@ -125,7 +125,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         batches = _batches(keras, self, X, self._one_hot(y))
         self._compile(keras, len(batches))
         callbacks = [_bar(keras, self.epochs, self.network_.name)] if self.progress else []
-        held = validation and (list(pad(self._standardised(_check(validation[0])))), self._one_hot(validation[1]))
+        held = validation and (self._padded(self._standardised(_check(validation[0]))), self._one_hot(validation[1]))
         self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
                                           validation_data=held).history
         self.network_.compile(jit_compile=False)  # clips come in many lengths; XLA would compile each
@@ -147,7 +147,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         order = np.argsort([len(x) for x in X], kind="stable")  # like lengths together: less padding
         out = np.empty((len(X), len(self.classes_)), np.float32)
         for rows in np.array_split(order, -(-len(order) // 64)):
-            out[rows] = self.network_.predict_on_batch(list(pad([X[row] for row in rows])))
+            out[rows] = self.network_.predict_on_batch(self._padded([X[row] for row in rows]))
         return out
 
     def predict(self, X):
@@ -159,6 +159,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     def _standardised(self, X):
         return [(self._cut(x) - self.mean_) / self.scale_ for x in X]
+
+    def _padded(self, X):
+        return list(pad(X, self.network_.input_shape[0][1]))  # a network of fixed length says so itself
 
     def _one_hot(self, y):
         unknown = set(np.asarray(y)) - set(self.classes_)
@@ -173,12 +176,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         return build(len(self.mean_), len(self.classes_), **(self.options or {}))
 
     def _compile(self, keras, steps):
-        warm_up = 3 * steps
-        rate = keras.optimizers.schedules.CosineDecay(
-            self.learning_rate / 20, max(1, self.epochs * steps - warm_up), alpha=0.01,
-            warmup_target=self.learning_rate, warmup_steps=warm_up)
-        optimizer = (keras.optimizers.RMSprop(self.learning_rate) if self.optimizer == "rmsprop" else
-                     keras.optimizers.AdamW(rate, weight_decay=self.weight_decay, clipnorm=1.0))
+        schedules = keras.optimizers.schedules
+        if self.optimizer == "rmsprop":
+            optimizer = keras.optimizers.RMSprop(schedules.InverseTimeDecay(self.learning_rate, 1, 1e-6))
+        else:
+            warm_up = 3 * steps
+            rate = schedules.CosineDecay(
+                self.learning_rate / 20, max(1, self.epochs * steps - warm_up), alpha=0.01,
+                warmup_target=self.learning_rate, warmup_steps=warm_up)
+            optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay, clipnorm=1.0)
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
         self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=self.jit_compile)
 

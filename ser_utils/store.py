@@ -110,7 +110,7 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs
     kept = [not isinstance(result, audio.AudioError) for result in results]
     errors = [result for result, good in zip(results, kept, strict=True) if not good]
     if not any(kept):
-        raise corpora.CorpusError(f"none of the {len(clips)} recordings in {folder} can be used; the first: {errors[0]}")
+        raise corpora.CorpusError(f"no recording of the {len(clips)} in {folder} can be used; the first: {errors[0]}")
     sequences, contours, described = zip(*(r for r, good in zip(results, kept, strict=True) if good), strict=True)
     table = clips[kept].reset_index(drop=True).join(pd.DataFrame(list(described)).round(3))
     made = FeatureSet(table, np.concatenate(sequences), np.cumsum([0] + [len(s) for s in sequences]),

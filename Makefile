@@ -1,0 +1,30 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PY := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help run test lab extract reproduce
+
+help:  ## list these commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+run: .venv/ready  ## train MLP, LSTM and CNN on one fold, score them on unheard speakers, draw build/report/index.html
+	$(PY) -m ser_utils compare --fold 0
+	$(PY) -m ser_utils report --html build/report
+
+test: .venv/ready  ## style, then every test
+	$(PY) -m ruff check
+	$(PY) -m pytest
+
+lab: .venv/ready  ## open JupyterLab
+	.venv/bin/jupyter lab
+
+extract: .venv/ready  ## features of your own copy of RAVDESS (SER_DATA=folder, else data/raw/ravdess)
+	$(PY) -m ser_utils extract
+
+reproduce: .venv/ready  ## every published fold and seed, to build/results; resumes where it was stopped
+	$(PY) -m ser_utils compare --publish
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
