@@ -1,0 +1,157 @@
+"""The comparison in real processes: alone, together, killed and resumed; looks at test folds; a model of one's own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from ser_utils import compare, corpora, publish, store
+
+QUICK = """
+from sklearn.linear_model import LogisticRegression
+from ser_utils.sequence import SequenceClassifier
+
+class Regression(LogisticRegression):
+    def __init__(self):
+        super().__init__(max_iter=2000)
+
+def Network():
+    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop=96, epochs=2)
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    """An empty folder with a module of the user's in it, and the environment that finds it."""
+    (tmp_path / "mine.py").write_text(QUICK)
+    return tmp_path, {**os.environ, "PYTHONPATH": f"{corpora.ROOT}{os.pathsep}{tmp_path}"}
+
+
+def command(place, *arguments):
+    return subprocess.run([sys.executable, "-m", "ser_utils", *map(str, arguments)], capture_output=True, text=True,
+                          cwd=place[0], env=place[1], check=False)
+
+
+def kept(folder):
+    return {path.name: path.read_bytes() for path in sorted((folder / "build" / "units").glob("*.csv"))}
+
+
+def test_alone_in_parallel_killed_and_resumed_give_the_same(place, miniature, tmp_path_factory):
+    arguments = ("compare", "--model", "mine:Network", "--features", miniature, "--fold", 0, 1, 2)
+    alone = tmp_path_factory.mktemp("alone")
+    done = command((alone, place[1]), *arguments, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    expected = kept(alone)
+    assert len(expected) == 3
+
+    running = subprocess.Popen([sys.executable, "-m", "ser_utils", *map(str, arguments), "--jobs", "2"], cwd=place[0],
+                               env=place[1], start_new_session=True, stderr=subprocess.DEVNULL)
+    while not kept(place[0]) and running.poll() is None:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    before = kept(place[0])
+    assert before
+    stamps = {name: (place[0] / "build" / "units" / name).stat().st_mtime_ns for name in before}
+    done = command(place, *arguments, "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert kept(place[0]) == expected
+    assert stamps == {name: (place[0] / "build" / "units" / name).stat().st_mtime_ns for name in stamps}
+    histories = json.loads((place[0] / "build" / "compare" / "histories.json").read_text())
+    assert set(histories["mine:Network"]) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+
+
+def test_a_model_of_ones_own_is_set_beside_ours(place):
+    done = command(place, "compare", "--model", "mine:Regression", "svm", "--fold", 0)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert {"mine:Regression", "svm"} <= set(lines)
+    published = 100 * pd.read_json(command(place, "report", "--json").stdout).query(
+        "model == 'svm' and protocol == 'speaker-independent' and labels == 'emotion'")["uar"].item()
+    assert f"{published:.1f}" in lines["svm"]
+    rows = publish.load(place[0] / "build" / "compare")
+    assert set(rows["speaker"]) == {"03", "06"}  # fold 0's validation actors
+    assert not (place[0] / "build" / "results").exists()
+    page = command(place, "report", "--html", "page")
+    assert page.returncode == 0, page.stderr
+    text = (place[0] / "page" / "index.html").read_text()
+    assert "mine:Regression" in text
+    assert "http" not in text
+
+
+def test_a_look_leaves_a_trace_and_replaces_its_own_rows_only(place, miniature):
+    for names in (["mine:Regression", "chance"], ["chance"]):
+        done = command(place, "compare", "--publish", "--model", *names, "--features", miniature)
+        assert done.returncode == 0, done.stderr
+    results = place[0] / "build" / "results"
+    looks = pd.read_csv(results / "looks.csv")
+    assert looks["model"].tolist() == ["mine:Regression", "chance", "chance"] or \
+        looks["model"].tolist() == ["chance", "mine:Regression", "chance"]
+    rows = publish.load(results)
+    assert rows.groupby("model")["clip"].nunique().to_dict() == {"chance": 128, "mine:Regression": 128}
+    assert not rows.duplicated(["model", "clip"]).any()
+    made = json.loads((results / "made.json").read_text())
+    assert made["chance speaker-independent emotion"]["versions"] == compare.versions()
+
+
+def test_published_rows_insist_on_a_committed_tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "PUBLISHED", tmp_path / "results")
+    monkeypatch.setattr(corpora, "ROOT", tmp_path)
+
+    def git(*arguments):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True,
+                       capture_output=True)
+
+    with pytest.raises(publish.UncommittedError, match="no git checkout"):
+        publish.require_committed(tmp_path / "results" / "ravdess")
+    git("init")
+    (tmp_path / "a.py").write_text("1")
+    git("add", "a.py")
+    git("commit", "-m", "one")
+    publish.require_committed(tmp_path / "results" / "ravdess")
+    (tmp_path / "a.py").write_text("2")
+    with pytest.raises(publish.UncommittedError, match="1 files are in none \\(a.py\\)"):
+        publish.require_committed(tmp_path / "results" / "ravdess")
+    publish.require_committed(tmp_path / "build" / "results")
+
+
+def test_a_recipe_changes_with_what_it_depends_on(shipped):
+    first = compare.recipe("cnn", shipped)
+    assert first == compare.recipe("cnn", shipped)
+    assert first != compare.recipe("mlp", shipped)
+    other = store.FeatureSet(shipped.clips, shipped.frames + 1, shipped.starts, shipped.contours, shipped.settings)
+    assert first != compare.recipe("cnn", other)
+
+
+def test_validation_never_reads_test_rows(shipped, monkeypatch):
+    seen = []
+    monkeypatch.setattr(compare, "_rows", lambda unit, clips, truth, *rest: seen.append(clips))
+    for part in ("validation", "test"):
+        compare.run_unit(compare.Unit("chance", "speaker-independent", "emotion", 0, 2, part))
+    assert set(seen[0]["speaker"]) == {"08", "17"}
+    assert set(seen[1]["speaker"]) == {"10", "11", "12", "19", "20"}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["compare", "--model", "nonsense"], "model 'nonsense' is unknown"),
+    (["compare", "--fold", "7"], "fold 7 of speaker-independent does not exist"),
+    (["compare", "--features", "nowhere"], "no features in nowhere"),
+    (["report", "--results", "nowhere"], "no predictions in nowhere"),
+])
+def test_errors_are_one_line_with_a_remedy(place, arguments, message):
+    done = command(place, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_names_every_command(place):
+    done = command(place, "--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in ("extract", "compare", "report"))

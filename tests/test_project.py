@@ -1,0 +1,40 @@
+"""The repository itself: pins, sizes, no recordings, commands that the README names."""
+
+import re
+import subprocess
+
+from ser_utils import corpora
+
+ROOT = corpora.ROOT
+FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+
+
+def test_every_requirement_is_pinned_and_says_what_needs_it():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+ +# \w.*", line) for line in lines)
+    pinned = {line.split("==")[0] for line in lines}
+    assert {"jupyterlab", "librosa", "numpy", "pandas", "matplotlib", "seaborn", "keras", "tensorflow", "scikit-learn",
+            "nbval"} <= pinned
+    text = (ROOT / "pyproject.toml").read_text()
+    wanted = re.findall(r'"([\w-]+)"', re.search(r"^dependencies = \[(.*?)\]", text, re.DOTALL | re.MULTILINE).group(1))
+    assert set(wanted) <= pinned
+
+
+def test_no_recording_and_no_large_file_is_committed():
+    for name in FILES:
+        assert not name.endswith((".wav", ".flac")) or name.startswith(("data/miniature/", "data/this_coffee")), name
+        path = ROOT / name
+        assert not path.exists() or path.stat().st_size < 5e6 or name == "data/ravdess/features.npz", name
+
+
+def test_the_package_stays_small():
+    lines = sum(len(path.read_text().splitlines()) for path in (ROOT / "ser_utils").glob("*.py"))
+    assert lines <= 2500
+
+
+def test_the_makefile_lists_its_commands():
+    shown = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    readme = (ROOT / "README.md").read_text()
+    for name in ("run", "test", "lab", "extract", "reproduce"):
+        assert re.search(rf"^{name}\s+\S", shown, re.MULTILINE)
+        assert f"make {name}" in readme

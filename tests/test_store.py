@@ -1,0 +1,137 @@
+"""Features of a corpus: what ships, what is cached, what bad clips do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import MINIATURE
+
+from ser_utils import audio, corpora, descriptors, features, store
+
+
+def test_what_ships_is_whole(shipped):
+    assert len(shipped.clips) == 1440
+    assert shipped.settings == features.Settings()
+    assert shipped.frames.shape == (shipped.starts[-1], 64)
+    assert shipped.frames.dtype == shipped.contours.dtype == np.float32
+    assert shipped.contours.shape == (1440, 216)
+    assert shipped.clips.columns.tolist() == corpora.COLUMNS + list(descriptors.COLUMNS)
+    assert shipped.clips.drop(columns=["f0_median", "f0_range"]).notna().all(axis=None)
+    frames = 1 + shipped.clips["speech_duration"].to_numpy() * 16000 / 256
+    assert (np.abs(np.diff(shipped.starts) + 0.5 - frames) <= 0.5 + 1 / 16).all()  # durations are rounded to 1 ms
+    files = [path.stat().st_size for path in store.SHIPPED.iterdir()]
+    assert sum(files) < 20e6
+
+
+def test_what_ships_is_what_the_recordings_give(recordings, shipped):
+    meta = json.loads((store.SHIPPED / "settings.json").read_text())
+    spread = shipped.frames.std(axis=0)
+    for row in range(0, 1440, 120):
+        made = store._one(recordings, shipped.clips.iloc[row], shipped.settings)
+        off = np.abs(made[0] - shipped.sequences[row]) / spread
+        assert off.max() <= meta["largest_error_in_sd"] + 1e-4
+        np.testing.assert_allclose(made[1], shipped.contours[row], atol=0.5)  # half a step of a byte
+        for name, value in made[2].items():
+            assert value == pytest.approx(shipped.clips[name][row], abs=2e-3, nan_ok=True)
+
+
+def test_bytes_err_by_half_a_step_at_most():
+    values = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32) * [1, 10, 100, 1e-3, 0, 5] + 7
+    data, step, low = store._quantise(values.astype(np.float32))
+    assert data.dtype == np.uint8
+    assert (np.abs(data * step + low - values) <= step / 2 * 1.01 + 1e-5).all()
+
+
+def test_clips_come_back_in_order_and_in_range(miniature):
+    made = store.load(miniature)
+    for row in (0, 63, 127):
+        expected = features.clip_features(MINIATURE / made.clips["path"][row])
+        step = (made.frames.max(axis=0) - made.frames.min(axis=0)) / 255
+        assert (np.abs(made.sequences[row] - expected) <= step / 2 * 1.01).all()
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """Two good clips among every kind of bad one."""
+    for number, name in enumerate(("03-01-05-01-02-01-02.flac", "03-01-02-01-01-01-02.flac")):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / name).write_bytes((MINIATURE / "Actor_02" / name).read_bytes())
+    (tmp_path / "03-01-01-01-01-01-03.wav").write_bytes(b"")
+    (tmp_path / "03-01-01-01-01-01-04.wav").write_text("not sound")
+    soundfile.write(tmp_path / "03-01-01-01-01-01-05.wav", np.zeros(16000), 16000)
+    soundfile.write(tmp_path / "03-01-01-01-01-01-06.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    return tmp_path
+
+
+def run(*arguments, **kwargs):
+    return subprocess.run([sys.executable, "-m", "ser_utils", *map(str, arguments)], capture_output=True, text=True,
+                          cwd=corpora.ROOT, check=False, **kwargs)
+
+
+def test_bad_clips_are_named_counted_and_not_fatal(mixed, tmp_path):
+    out = tmp_path / "out"
+    done = run("extract", mixed, "--out", out, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    assert "2 clips of 1 speakers" in done.stdout
+    assert "4 clips left out" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("left out: ")]
+    assert len(lines) == 4
+    for line, reason in zip(lines, ("0 bytes", "not a readable", "silent", "NaN"), strict=True):
+        assert reason in line
+        assert ".wav: " in line
+    assert "Traceback" not in done.stderr
+    assert store.load(out).clips["clip"].tolist() == ["03-01-02-01-01-01-02", "03-01-05-01-02-01-02"]
+    assert run("extract", mixed, "--out", out, "--strict").returncode == 1
+
+
+def test_nothing_to_extract_is_an_error_with_a_remedy(tmp_path):
+    done = run("extract", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no RAVDESS speech recording")
+    (tmp_path / "03-01-01-01-01-01-03.wav").write_bytes(b"")
+    done = run("extract", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "no recording of the 1 in" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::ser_utils.corpora.CorpusWarning")
+def test_a_second_run_reads_the_first_and_a_change_is_noticed(mixed, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    first, errors = store.extract(mixed, out, jobs=1, progress=False)
+    monkeypatch.setattr(store, "_one", lambda *_: pytest.fail("extracted again"))
+    again, same = store.extract(mixed, out, jobs=1, progress=False)
+    pd.testing.assert_frame_equal(first.clips, again.clips)
+    assert [str(error) for error in errors] == [str(error) for error in same]
+    assert again.digest == first.digest
+    monkeypatch.undo()
+    other, _ = store.extract(mixed, out, settings=features.Settings(n_mfcc=20), jobs=1, progress=False)
+    assert other.frames.shape[1] == 20
+    soundfile.write(mixed / "03-01-01-01-01-01-05.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    more, _ = store.extract(mixed, out, settings=features.Settings(n_mfcc=20), jobs=1, progress=False)
+    assert len(more.clips) == 3
+
+
+def test_a_folder_without_features_says_how_to_make_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m ser_utils extract"):
+        store.load(tmp_path)
+
+
+def test_an_error_crosses_processes():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(audio.AudioError("a.wav", "why", "what helps")))
+    assert str(error) == "a.wav: why; what helps"
+
+
+def test_importing_is_quick_and_light():
+    code = "import time; t = time.perf_counter(); import ser_utils; print(time.perf_counter() - t); import sys; " \
+           "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'librosa' in sys.modules)"
+    seconds, modules = min(subprocess.check_output([sys.executable, "-c", code], text=True, env=os.environ,
+                                                   cwd=corpora.ROOT).splitlines() for _ in range(3))
+    assert float(seconds) < 0.3
+    assert modules == "False False False"
