@@ -75,7 +75,7 @@ def _classify(x, n_classes, dropout):
     return layers.Dense(n_classes, activation="softmax")(layers.Dropout(dropout)(x))
 
 
-def mlp(n_mfcc, n_classes, width=256, dropout=0.3):
+def mlp(n_mfcc, n_classes, width=512, dropout=0.5):
     """Pooled statistics, standardised, through one hidden layer: it knows how the voice is, not how it moves.
 
     Returns
@@ -88,21 +88,24 @@ def mlp(n_mfcc, n_classes, width=256, dropout=0.3):
     return keras.Model([x, mask], _classify(hidden, n_classes, dropout), name="mlp")
 
 
-def lstm(n_mfcc, n_classes, width=128, dropout=0.3, stack=4):
-    """Frames stacked four by four, one LSTM, attention over its outputs: it hears the clip in order.
+def lstm(n_mfcc, n_classes, width=128, memory=64, dropout=0.3):
+    """One convolution, four frames to one, an LSTM beside it, attention over both: it hears the clip in order.
 
-    Stacking (Sak et al. 2015) shortens what the LSTM has to remember, and its time.
+    An LSTM alone learns its speakers by heart; what the convolution heard stays visible past it, as in ResLSTM
+    (arXiv:2606.03359).
 
     Returns
     -------
     keras.Model
     """
     x, mask = _inputs(n_mfcc)
-    stacked = layers.Conv1D(width, stack, strides=stack, activation="relu")(x * mask)
-    left = layers.MaxPooling1D(stack)(mask)
-    hidden = layers.SpatialDropout1D(dropout / 3)(stacked * left)
-    hidden = layers.LSTM(width, return_sequences=True)(hidden, mask=ops.squeeze(left, -1) > 0) * left
-    return keras.Model([x, mask], _classify(AttentionPooling()(hidden, left), n_classes, dropout), name="lstm")
+    hidden, left = _convolution(x * mask, mask, width, 5), mask
+    for _ in range(2):
+        hidden, left = _halve(hidden, left)
+    hidden = layers.SpatialDropout1D(dropout / 3)(hidden)
+    remembered = layers.LSTM(memory, return_sequences=True)(hidden, mask=ops.squeeze(left, -1) > 0) * left
+    pooled = AttentionPooling()(layers.Concatenate()([hidden, remembered]), left)
+    return keras.Model([x, mask], _classify(pooled, n_classes, dropout), name="lstm")
 
 
 def cnn(n_mfcc, n_classes, width=128, dropout=0.3):

@@ -32,7 +32,7 @@ def everything(clips):
 
 def _git(*arguments):
     done = subprocess.run(["git", "-C", str(corpora.ROOT), *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return done.stdout.rstrip() if done.returncode == 0 else ""
 
 
 def require_committed(results):
