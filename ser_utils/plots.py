@@ -42,6 +42,7 @@ def confusion(counts, classes, title="", normalise=True, ax=None):
                 xticklabels=names, yticklabels=names, ax=ax, annot_kws={"size": 9},
                 cbar_kws={"label": "% of the actual class" if normalise else "clips", "shrink": 0.8})
     ax.set(xlabel="predicted", ylabel="actual", title=title)
+    ax.tick_params(axis="y", rotation=0)
     ax.tick_params(axis="x", rotation=45)
     plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
     return ax

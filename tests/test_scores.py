@@ -149,7 +149,7 @@ def test_every_published_row_is_there_and_complete():
 
 def test_no_published_speaker_was_trained_on():
     strict = ROWS[ROWS["protocol"] == "speaker-independent"]
-    assert (strict.groupby("speaker")["fold"].nunique() == 1).all()
+    assert not strict[["speaker", "fold"]].drop_duplicates().duplicated("speaker").any()
     truth = ROWS.merge(pd.read_csv(corpora.ROOT / "data" / "ravdess" / "clips.csv"), on="clip")
     assert (truth["emotion_x"].str.removeprefix("female_").str.removeprefix("male_") == truth["emotion_y"]).all()
 

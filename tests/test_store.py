@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from conftest import MINIATURE
 
-from ser_utils import audio, corpora, descriptors, features, store
+from ser_utils import audio, corpora, descriptors, features, models, splits, store
 
 
 def test_what_ships_is_whole(shipped):
@@ -38,6 +38,23 @@ def test_what_ships_is_what_the_recordings_give(recordings, shipped):
         np.testing.assert_allclose(made[1], shipped.contours[row], atol=0.5)  # half a step of a byte
         for name, value in made[2].items():
             assert value == pytest.approx(shipped.clips[name][row], abs=2e-3, nan_ok=True)
+
+
+def test_bytes_move_no_score(recordings, shipped):
+    """The SVM on validation speakers, from the bytes that ship and from the floats they were made of."""
+    from joblib import Parallel, delayed
+    from sklearn.metrics import recall_score
+
+    paths = [recordings / path for path in shipped.clips["path"]]
+    floats = Parallel(2)(delayed(features.clip_features)(path, shipped.settings) for path in paths)
+    y, moved, uars = splits.label(shipped.clips).astype(str), [], []
+    for fold in splits.speaker_independent(shipped.clips)[:3]:
+        guesses = [models.find("svm").estimator(0).fit([X[row] for row in fold.train], y[fold.train])
+                   .predict([X[row] for row in fold.validation]) for X in (shipped.sequences, floats)]
+        uars.append([recall_score(y[fold.validation], guess, average="macro") for guess in guesses])
+        moved.append((guesses[0] != guesses[1]).mean())
+    assert np.mean(moved) < 0.02
+    assert np.abs(np.diff(np.mean(uars, axis=0))) < 0.01
 
 
 def test_bytes_err_by_half_a_step_at_most():
