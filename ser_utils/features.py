@@ -4,7 +4,7 @@ NumPy and not librosa, because the first MFCC of a process then costs a tenth of
 the two equal to 1e-3.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -33,10 +33,6 @@ class Settings:
             raise ValueError(f"n_mfcc={self.n_mfcc} must lie between 1 and n_mels={self.n_mels}; lower it")
         if not 1 <= self.hop_length <= self.n_fft:
             raise ValueError(f"hop_length={self.hop_length} must lie between 1 and n_fft={self.n_fft}; lower it")
-
-    def to_dict(self):
-        """As plain values, for JSON."""
-        return asdict(self)
 
 
 def _hz_to_mel(hz):

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def _leave_trace(results, rows, histories, data):
         seconds = [value["seconds"] for unit, value in histories.items()
                    if (unit.model, unit.protocol, unit.labels) == key]
         how = {"commit": commit, "settings": repr(models.find(key[0]).estimator(0)).replace("\n", " "),
-               "features": data.settings.to_dict(), "features_digest": data.digest, "versions": compare.versions(),
+               "features": asdict(data.settings), "features_digest": data.digest, "versions": compare.versions(),
                "units": len(seconds), "core_minutes": round(sum(seconds) / 60, 1)}
         made[" ".join(key)] = how
         looks.append({"date": now, "commit": commit, **dict(zip(KEYS, key, strict=True)),

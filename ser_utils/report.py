@@ -9,6 +9,7 @@ import pandas as pd
 from ser_utils import plots, publish, scores, splits
 
 LIVE = Path("build/compare")
+PAGE = Path(__file__).with_suffix(".html")
 HEADINGS = {
     ("speaker-independent", "emotion"): "Unseen speakers, 8 emotions",
     ("speaker-independent", "gender_emotion"): "Unseen speakers, ten classes (gender × 5 emotions)",
@@ -119,7 +120,7 @@ def page(folder, live=None, histories=None, results=publish.PUBLISHED / "ravdess
     if (Path(results) / "predictions.csv.gz").is_file():
         parts.append(_published(folder, publish.load(results)))
     path = folder / "index.html"
-    path.write_text(PAGE.replace("<!--body-->", "\n".join(parts)), encoding="utf-8")
+    path.write_text(PAGE.read_text().replace("<!--body-->", "\n".join(parts)))
     return path
 
 
@@ -186,31 +187,3 @@ def read_live(folder=LIVE):
     if not (folder / "predictions.csv.gz").is_file():
         return None, None
     return publish.load(folder), json.loads((folder / "histories.json").read_text())
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Speech emotion, compared honestly</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1rem; color: #1a1a1a }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc }
-.wide { overflow-x: auto }
-.row { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)); gap: 1rem }
-figure { margin: 1rem 0 }
-img { max-width: 100%; height: auto }
-figcaption { color: #444; font-size: .9rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-</style>
-</head>
-<body>
-<h1>Speech emotion, compared honestly</h1>
-<p>Models trained on MFCCs of the RAVDESS recordings, from scratch, and tested on voices they never heard.</p>
-<!--body-->
-</body>
-</html>
-"""

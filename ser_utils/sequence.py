@@ -4,6 +4,7 @@ Standardisation and augmentation live inside it and are fitted on the rows it is
 can reach the training side by accident.
 """
 
+import logging
 import os
 
 import numpy as np
@@ -27,6 +28,7 @@ def quiet_keras():
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new length of clip
     descriptor, saved = 2, os.dup(2)
     with open(os.devnull, "w") as nowhere:  # absl writes to the descriptor before any logging level is heeded
         os.dup2(nowhere.fileno(), descriptor)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +63,7 @@ def _one(folder, row, settings):
 
 def _fingerprint(folder, clips, settings):
     """Of the recordings' bytes and the settings: what a cached result must agree with to be used again."""
-    digest = hashlib.blake2b(json.dumps(settings.to_dict()).encode(), digest_size=16)
+    digest = hashlib.blake2b(json.dumps(asdict(settings)).encode(), digest_size=16)
     for path in clips["path"]:
         try:
             digest.update(path.encode() + (Path(folder) / path).read_bytes())
@@ -137,7 +137,7 @@ def save(made, out, **meta):
         contours=contours.reshape(made.contours.shape), contour_step=contour_step, contour_low=contour_low)
     made.clips.to_csv(out / "clips.csv", index=False, lineterminator="\n")
     spread = made.frames.std(axis=0)
-    text = {"settings": made.settings.to_dict(), "clips": len(made.clips), "frames": len(made.frames),
+    text = {"settings": asdict(made.settings), "clips": len(made.clips), "frames": len(made.frames),
             "largest_error_in_sd": round(float((step / 2 / np.maximum(spread, 1e-9)).max()), 4), **meta}
     # written last: its presence says that the rest is whole
     (out / "settings.json").write_text(json.dumps(text, indent=1) + "\n")

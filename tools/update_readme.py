@@ -1,0 +1,30 @@
+"""Put the published table and the CNN's confusion matrix into the README, from the committed predictions.
+
+    python tools/update_readme.py
+"""
+
+import re
+
+import matplotlib
+
+from ser_utils import corpora, plots, publish, report, scores, splits
+
+matplotlib.use("Agg")
+
+
+def main():
+    """Rewrite what stands between the result marks, and docs/confusion_cnn.png."""
+    predictions = publish.load()
+    path = corpora.ROOT / "README.md"
+    table = f"<!-- results -->\n{report.markdown(scores.summary(predictions))}\n<!-- /results -->"
+    path.write_text(re.sub("<!-- results -->.*<!-- /results -->", lambda _: table, path.read_text(), flags=re.DOTALL))
+    rows = predictions[(predictions[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
+    counts = scores.confusion(rows, "emotion")
+    title = f"CNN on unseen speakers, UAR {report.percent(scores.uar(counts))} %"
+    figure = plots.confusion(counts, splits.CLASSES["emotion"], title).figure
+    (corpora.ROOT / "docs").mkdir(exist_ok=True)
+    figure.savefig(corpora.ROOT / "docs" / "confusion_cnn.png", dpi=90, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
