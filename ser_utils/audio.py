@@ -50,9 +50,8 @@ def load(path, sr=16000, *, offset=0.0, duration=None):
             raise AudioError(path, "the file is empty (0 bytes)", "fetch or record it again")
         with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
             declared, native = sound.frames, sound.samplerate
-            y = sound.read(dtype="float32", always_2d=True)
-            channels = sound.channels
-        _check_complete(path, declared, len(y), native, channels)
+            y = sound.read(int(LONGEST * native) + 1, dtype="float32", always_2d=True)
+        _check_complete(path, declared, len(y), native)
     except soundfile.LibsndfileError as error:
         raise AudioError(path, f"not a readable recording ({error.error_string.rstrip('.')})",
                          "convert it to WAV or FLAC, or remove it") from error
@@ -65,19 +64,27 @@ def load(path, sr=16000, *, offset=0.0, duration=None):
     return y if native == sr or not y.size else soxr.resample(y, native, sr, quality="HQ")
 
 
-def _check_complete(path, declared, read, sr, channels):
-    if read < declared:
+def _check_complete(path, declared, read, sr):
+    if read < min(declared, int(LONGEST * sr) + 1):
         raise AudioError(path, f"truncated: its header promises {declared / sr:.2f} s, it holds {read / sr:.2f} s",
                          "fetch it again")
-    # libsndfile trusts the file's size over a WAV header's, so a cut WAV reads without complaint: ask the header itself
-    with path.open("rb") as handle:
-        head = handle.read(1 << 16)
-    at = head.find(b"data", 12) if head[:4] == b"RIFF" else -1
-    promised = int.from_bytes(head[at + 4:at + 8], "little") if at > 0 else 0
-    held = path.stat().st_size - at - 8
-    if 0 <= held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length
+    promised, held = _wav_bytes(path)
+    if held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length
         raise AudioError(path, f"truncated: its header promises {promised} bytes of sound, it holds {held}",
                          "fetch it again")
+
+
+def _wav_bytes(path):
+    """Bytes of sound that a WAV's header promises, and those in the file: libsndfile reads a cut WAV uncomplaining."""
+    with path.open("rb") as handle:
+        if handle.read(12)[:4] != b"RIFF":
+            return 0, 0
+        while len(chunk := handle.read(8)) == 8:
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                return size, path.stat().st_size - handle.tell()
+            handle.seek(size + size % 2, 1)
+    return 0, 0
 
 
 def _check_sound(path, y, sr):
@@ -87,7 +94,8 @@ def _check_sound(path, y, sr):
     if not np.isfinite(y).all():
         raise AudioError(path, "it holds NaN or infinite samples", "export it again as 16-bit PCM")
     if not SHORTEST <= seconds <= LONGEST:
-        raise AudioError(path, f"lasts {seconds:.2f} s, outside {SHORTEST} to {LONGEST:.0f} s",
+        lasts = f"{seconds:.2f} s" if seconds <= LONGEST else f"more than {LONGEST:.0f} s"
+        raise AudioError(path, f"lasts {lasts}, outside {SHORTEST} to {LONGEST:.0f} s",
                          "cut it to one utterance" if seconds > LONGEST else "record a whole utterance")
     peak = float(np.abs(y).max())
     if peak < 10 ** (SILENCE_DB / 20):

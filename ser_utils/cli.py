@@ -1,8 +1,8 @@
 """python -m ser_utils: extract features, compare models, report."""
 
 import argparse
-import json
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -17,11 +17,13 @@ def main(arguments=None):
     warnings.showwarning = _one_line
     try:
         return options.run(options)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
+        if type(error).__name__ == "UnitError":  # in a model's own code: show where
+            traceback.print_exception(error.__cause__)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        print("stopped; compare keeps every unit it finished and goes on from there", file=sys.stderr)
         return 130
 
 
@@ -46,11 +48,11 @@ def _parser():
     compare.add_argument("--model", nargs="+", metavar="NAME",
                          help="chance, svm, original_cnn, mlp, lstm, cnn, or your own as package.module:Estimator "
                               "(default: mlp lstm cnn; with --publish, every published row)")
-    compare.add_argument("--protocol", nargs="+", default=["speaker-independent"],
-                         choices=["speaker-independent", "random-split"], help="default: %(default)s")
-    compare.add_argument("--labels", default="emotion", choices=["emotion", "gender_emotion"],
-                         help="8 emotions, or the ten codes of gender and emotion (default: %(default)s)")
-    compare.add_argument("--seed", nargs="+", type=int, default=[0], metavar="N", help="default: 0")
+    compare.add_argument("--protocol", nargs="+",
+                         choices=["speaker-independent", "random-split"], help="default: speaker-independent")
+    compare.add_argument("--labels", choices=["emotion", "gender_emotion"],
+                         help="8 emotions, or the ten codes of gender and emotion (default: emotion)")
+    compare.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")
     compare.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: every fold")
     compare.add_argument("--features", metavar="DIR", help="default: the RAVDESS features that ship")
     compare.add_argument("--out", metavar="DIR", help="where scores on validation speakers go (default: build/compare)")
@@ -84,15 +86,11 @@ def _extract(options):
 
 def _compare(options):
     """Train each model on each fold and score it on validation speakers, or, with --publish, on the test speakers."""
-    from ser_utils import compare, models, publish, report, scores, store
+    from ser_utils import compare, publish, report, scores, store
 
     features = Path(options.features or store.SHIPPED)
-    clips, names = store.load(features).clips, options.model or publish.LEARNED
-    for name in names:
-        models.find(name)
-    units = (publish.everything(clips) if options.publish and not options.model else
-             compare.plan(names, options.protocol, options.labels, options.seed, options.fold,
-                          "test" if options.publish else "validation", clips))
+    clips, units = store.load(features).clips, _units(options, features)
+    print(report.synthetic(clips), end="")
     if options.publish:
         results = Path(options.results or BUILD / "results")
         rows = publish.look(units, features, results, BUILD / "units", jobs=options.jobs)
@@ -100,26 +98,27 @@ def _compare(options):
         print(f"\npredictions and the trace of this look: {results}")
         return 0
     rows, histories = compare.run(units, features, BUILD / "units", jobs=options.jobs)
-    _keep(Path(options.out or report.LIVE), rows, histories)
-    print(report.beside(scores.summary(rows), _published(publish, scores)))
-    print("\nUAR and accuracy in % on validation speakers; the published ones on test speakers, trained on more clips.")
+    out = Path(options.out or report.LIVE)
+    report.keep_live(out, rows, histories, clips)
+    published = scores.summary(publish.load()) if not report.synthetic(clips) and publish.exists() else None
+    print(report.beside(scores.summary(rows), published))
+    print("\nUAR and accuracy in %, on validation clips; published: on test clips, having learned the validation ones.")
     return 0
 
 
-def _keep(out, rows, histories):
-    out.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(out / "predictions.csv.gz", index=False)
-    curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
-    (out / "histories.json").write_text(json.dumps(curves))
+def _units(options, features):
+    from ser_utils import compare, publish, store
 
-
-def _published(publish, scores, results=None):
-    try:
-        return scores.summary(publish.load(*([results] if results else [])))
-    except FileNotFoundError:
-        import pandas as pd
-
-        return pd.DataFrame()
+    clips = store.load(features).clips
+    chosen = [options.protocol, options.labels, options.seed, options.fold]
+    if options.publish and not options.model:
+        if any(value is not None for value in chosen):
+            raise ValueError("--publish without --model makes every published row; name the models with --model to "
+                             "choose protocol, labels, seeds or folds")
+        return publish.everything(clips)
+    return compare.plan(options.model or publish.LEARNED, options.protocol or ["speaker-independent"],
+                        options.labels or "emotion", options.seed or [0], options.fold,
+                        "test" if options.publish else "validation", clips)
 
 
 def _report(options):
@@ -127,6 +126,8 @@ def _report(options):
     from ser_utils import publish, report, scores
 
     results = Path(options.results or publish.PUBLISHED / "ravdess")
+    if options.html and (report.read_live()[0] is None or options.results):
+        publish.load(results)  # a page needs something on it: say what is missing
     if options.html:
         print(f"report: {report.page(options.html, *report.read_live(), results=results)}")
         return 0

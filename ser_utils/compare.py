@@ -1,7 +1,6 @@
 """Train and predict, unit by unit: a model, a protocol, a labelling, a seed and a fold. What is finished is kept."""
 
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -16,6 +15,10 @@ from ser_utils import models, splits, store
 
 PACKAGE = Path(__file__).parent
 DECIDES = ("features.py", "splits.py", "augment.py", "networks.py", "sequence.py", "models.py", "compare.py")
+
+
+class UnitError(RuntimeError):
+    """A unit whose model failed: which, and the model's own error as cause."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
     """
     clips = store.load().clips if clips is None else clips
     units = []
+    for name in names:
+        models.find(name)
     for protocol in protocols:
         there = [split.fold for split in splits.PROTOCOLS[protocol](clips, labels)]
         missing = set(folds or ()) - set(there)
@@ -79,15 +84,11 @@ def recipe(name, data):
     -------
     str, 12 hex digits
     """
-    estimator = models.find(name).estimator(0)
-    settings = re.sub(r" at 0x[0-9a-f]+", "", repr(estimator))  # where a function lies in memory says nothing
+    model = models.find(name)
+    settings = re.sub(r" at 0x[0-9a-f]+", "", repr(model.estimator(0)))  # where a function lies in memory says nothing
     digest = hashlib.blake2b(f"{data.digest} {settings} {versions()}".encode(), digest_size=6)
-    for file in DECIDES:
-        digest.update((PACKAGE / file).read_bytes())
-    for step in getattr(estimator, "steps", [(None, estimator)]):
-        source = inspect.getsourcefile(type(step[1]))
-        if source:
-            digest.update(Path(source).read_bytes())
+    for file in [*(PACKAGE / file for file in DECIDES), Path(model.source)]:
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -183,7 +184,10 @@ def _file_name(unit, recipe_digest):
 
 
 def _keep(unit, features, path):
-    rows, history = run_unit(unit, features)
+    try:
+        rows, history = run_unit(unit, features)
+    except Exception as error:
+        raise UnitError(f"{unit} failed: {type(error).__name__}: {error}") from error
     path.with_suffix(".json").write_text(json.dumps(history))
     partial = path.with_suffix(f".{os.getpid()}.partial")
     rows.to_csv(partial, index=False, lineterminator="\n")

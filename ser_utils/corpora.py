@@ -11,6 +11,7 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 SUFFIXES = (".wav", ".flac")
+MARK = "SYNTHETIC.md"  # a folder with this file holds synthetic speech, and every table made from it says so
 COLUMNS = ["clip", "path", "corpus", "speaker", "gender", "emotion", "intensity", "statement", "repetition"]
 
 
@@ -81,24 +82,24 @@ def read(folder=None, corpus="ravdess"):
     known, folder = CORPORA[corpus], folder_of(corpus, folder)
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     named = [(path, re.fullmatch(known.pattern, path.stem)) for path in files]
-    rows = {}
+    rows, synthetic = {}, (folder / MARK).is_file()
     for path, match in named:
         if match and path.stem not in rows:  # the published zip is often unpacked twice, one copy inside the other
-            rows[path.stem] = _row(known, folder, path, match)
+            rows[path.stem] = {**_row(folder, path, match), "corpus": known.name + " (synthetic)" * synthetic}
     if not rows:
         raise CorpusError(f"no {known.title} recording (*.wav or *.flac named like 03-01-05-01-02-01-12) in {folder}"
                           f"{'' if folder.is_dir() else ', which is not a folder'}; {known.remedy}")
-    _warn_of_departures(known, folder, len(rows), sum(bool(m) for _, m in named) - len(rows),
+    copies = sum(bool(match) for _, match in named) - len(rows)
+    _warn_of_departures(known, folder, known.clips if synthetic else len(rows), copies,
                         [path.name for path, match in named if not match])
     return pd.DataFrame(sorted(rows.values(), key=lambda row: row["clip"]), columns=COLUMNS)
 
 
-def _row(known, folder, path, match):
+def _row(folder, path, match):
     field = match.groupdict()
     return {
         "clip": path.stem,
         "path": path.relative_to(folder).as_posix(),
-        "corpus": known.name,
         "speaker": field["speaker"],
         "gender": "male" if int(field["speaker"]) % 2 else "female",
         "emotion": EMOTIONS[int(field["emotion"]) - 1],

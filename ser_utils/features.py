@@ -134,7 +134,9 @@ def deltas(coefficients, width=9):
 
 
 def pooled(sequences, n_mfcc=None):
-    """Fixed-length statistics of clips of any length: mean and SD of each coefficient, SD of its slope, and log length.
+    """Fixed-length statistics of clips of any length, the same that the MLP computes on its first layer.
+
+    Mean and SD of each coefficient, root mean square of its slope over nine frames, and the log of the length.
 
     Parameters
     ----------
@@ -146,8 +148,13 @@ def pooled(sequences, n_mfcc=None):
     -------
     np.ndarray [shape=(clips, 3 * n_mfcc + 1)], float32
     """
-    return np.stack([np.concatenate([c.mean(0), c.std(0), deltas(c).std(0), [np.log(len(c))]])
+    return np.stack([np.concatenate([c.mean(axis=0), c.std(axis=0), _liveliness(c), [np.log(len(c))]])
                      for c in (sequence[:, :n_mfcc] for sequence in sequences)]).astype(np.float32)
+
+
+def _liveliness(c):
+    slopes = deltas(c)[4:-4]  # those of nine real frames
+    return np.sqrt(np.square(slopes).sum(axis=0) / max(1, len(slopes)))
 
 
 def clip_features(path, settings=Settings()):

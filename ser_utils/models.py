@@ -61,17 +61,18 @@ def _cnn():
 def _original_cnn():
     # the original's recipe is RMSprop at 1e-5 for 700 epochs; ten times the rate for a tenth of the epochs ends at the
     # same training loss (tools/original_schedule.py measures it)
-    return SequenceClassifier("original_cnn", crop=216, epochs=70, batch_size=16, label_smoothing=0.0,
+    return SequenceClassifier("original_cnn", crop=216, epochs=75, batch_size=16, label_smoothing=0.0,
                               optimizer="rmsprop", learning_rate=1e-4, standardise=False)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A named way to make an unfitted classifier, and which of the features it hears."""
+    """A named way to make an unfitted classifier, which of the features it hears, and the file that defines it."""
 
     name: str
     make: Callable
     hears: str = "sequences"  # or "contours": the original project's feature
+    source: str = __file__
 
     def estimator(self, seed):
         """An unfitted classifier whose every `random_state` is the seed."""
@@ -86,7 +87,7 @@ MODELS = {model.name: model for model in (
 
 
 def find(name):
-    """A model of `MODELS`, or any scikit-learn classifier named `package.module:Estimator`.
+    """A model of `MODELS`, or any scikit-learn classifier with `predict_proba`, named `package.module:Estimator`.
 
     An estimator that wants two-dimensional input is given the pooled statistics, standardised; one whose
     `__sklearn_tags__` say otherwise is given the list of sequences.
@@ -103,12 +104,17 @@ def find(name):
                          "or name your own as package.module:Estimator")
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        imported = importlib.import_module(module)
+        found = getattr(imported, attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"model {name!r} cannot be imported ({error}); is its folder on PYTHONPATH?") from error
-    made = found() if callable(found) else found
+    try:
+        made = found() if callable(found) else found
+    except TypeError as error:
+        raise ValueError(f"model {name!r} cannot be made without arguments ({error}); name a function that makes it"
+                         ) from error
     if not (hasattr(made, "fit") and hasattr(made, "get_params") and hasattr(made, "predict_proba")):
         raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; make it a scikit-learn classifier "
                          "that has them (CalibratedClassifierCV gives probabilities to any)")
     wanted = pooled_classifier(made) if get_tags(made).input_tags.two_d_array else made
-    return Model(name, lambda: clone(wanted))
+    return Model(name, lambda: clone(wanted), source=imported.__file__)

@@ -37,7 +37,9 @@ class AttentionPooling(layers.Layer):
 
 @keras.saving.register_keras_serializable("ser_utils")
 class StatisticsPooling(layers.Layer):
-    """Mean and SD of each coefficient, SD of its change over four frames, and the log of the length.
+    """Mean and SD of each coefficient, root mean square of its slope over nine frames, and the log of the length.
+
+    As `ser_utils.features.pooled`.
 
     [shape=(batch, frames, channels)] -> [shape=(batch, 3 * channels + 1)]
     """
@@ -45,9 +47,11 @@ class StatisticsPooling(layers.Layer):
     def call(self, x, mask):
         count = ops.sum(mask, axis=1)
         mean, sd = _mean_and_sd(x, mask / count[:, None])
-        both = mask[:, 4:] * mask[:, :-4]
-        change = ops.sum(ops.square(x[:, 4:] - x[:, :-4]) * both, axis=1) / ops.maximum(ops.sum(both, axis=1), 1)
-        return ops.concatenate([mean, sd, ops.sqrt(change + EPSILON), ops.log(count)], axis=-1)
+        slope = sum(k * (x[:, 4 + k:k - 4 or None] - x[:, 4 - k:-4 - k])
+                    for k in range(1, 5)) / 60  # the regression line through nine frames, as librosa's delta
+        whole = mask[:, 8:]
+        square = ops.sum(ops.square(slope) * whole, axis=1) / ops.maximum(ops.sum(whole, axis=1), 1)
+        return ops.concatenate([mean, sd, ops.sqrt(square + EPSILON / 100), ops.log(count)], axis=-1)
 
 
 def _mean_and_sd(x, weights):
@@ -138,6 +142,6 @@ def original_cnn(n_mfcc, n_classes, frames=216):
     hidden = layers.MaxPooling1D(8)(layers.Dropout(0.1)(hidden))
     for _ in range(3):
         hidden = layers.Conv1D(128, 5, padding="same", activation="relu")(hidden)
-    hidden = layers.Conv1D(128, 5, padding="same")(layers.Dropout(0.2)(hidden))
+    hidden = layers.Conv1D(128, 5, padding="same", activation="relu")(layers.Dropout(0.2)(hidden))
     probabilities = layers.Dense(n_classes, activation="softmax")(layers.Flatten()(hidden))
     return keras.Model([x, mask], probabilities, name="original_cnn")

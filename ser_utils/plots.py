@@ -6,7 +6,7 @@ import numpy as np
 from ser_utils import features, scores
 
 SEQUENTIAL = "viridis"  # even in lightness: readable in grey and to every eye
-MARKS = ["o", "s", "^", "D", "v", "P"]
+MARKS = "os^DvPX*"
 
 
 def _axes(ax, size):
@@ -58,8 +58,9 @@ def recall_by_class(predictions, ax=None):
     labels = predictions["labels"].iloc[0]
     classes = scores.CLASSES[labels]
     ax = _axes(ax, (8, 4))
-    for (model, rows), mark in zip(predictions.groupby("model", sort=False), MARKS, strict=False):
-        ax.plot(100 * scores.recalls(scores.confusion(rows, labels)), marker=mark, linestyle=":", label=model)
+    for number, (model, rows) in enumerate(predictions.groupby("model", sort=False)):
+        ax.plot(100 * scores.recalls(scores.confusion(rows, labels)), marker=MARKS[number % len(MARKS)],
+                linestyle=":", label=model)
     ax.axhline(100 / len(classes), color="0.4", linewidth=1, linestyle="--", label="chance")
     ax.set_xticks(range(len(classes)), [name.replace("_", " ") for name in classes], rotation=30, ha="right")
     ax.set(ylabel="recall (%)", ylim=(0, 100))
@@ -68,7 +69,7 @@ def recall_by_class(predictions, ax=None):
 
 
 def training_curves(histories, axes=None):
-    """Loss and accuracy an epoch: training solid, validation speakers dashed.
+    """Loss and accuracy an epoch: training solid, validation dashed.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def training_curves(histories, axes=None):
             ax.plot(epochs, history[metric], color=f"C{number}", label=f"{name}, training")
             if f"val_{metric}" in history:
                 ax.plot(epochs, history[f"val_{metric}"], color=f"C{number}", linestyle="--",
-                        label=f"{name}, unheard speakers")
+                        label=f"{name}, validation")
             ax.set(xlabel="epoch", ylabel=metric)
     axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return axes

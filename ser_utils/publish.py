@@ -1,6 +1,7 @@
 """Results that are kept: test folds are read here and nowhere else, and every reading leaves a trace."""
 
 import json
+import shutil
 import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ ROWS = (  # models, protocol, labels, seeds: everything this repository publishe
     (LEARNED, "speaker-independent", "emotion", (0, 1, 2)),
     (("chance", "svm", "original_cnn"), "speaker-independent", "emotion", (0,)),
     (tuple(models.MODELS), "random-split", "gender_emotion", (0,)),
-    (("chance", "svm", *LEARNED), "speaker-independent", "gender_emotion", (0,)),
+    (("chance", "svm", "original_cnn", "cnn"), "speaker-independent", "gender_emotion", (0,)),
 )
 
 
@@ -32,6 +33,8 @@ def everything(clips):
 
 
 def _git(*arguments):
+    if not shutil.which("git"):
+        return ""
     done = subprocess.run(["git", "-C", str(corpora.ROOT), *arguments], capture_output=True, text=True, check=False)
     return done.stdout.rstrip() if done.returncode == 0 else ""
 
@@ -77,39 +80,61 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, progre
     UncommittedError
         When `results` is where this repository publishes and the tree has changes in no commit.
     """
-    results = Path(results)
+    results, data, commit = Path(results), compare.store.load(features), _git("rev-parse", "HEAD") or "none"
     require_committed(results)
-    rows, histories = compare.run(units, features, checkpoints, jobs=jobs, progress=progress)
     results.mkdir(parents=True, exist_ok=True)
-    path = results / "predictions.csv.gz"
+    looks = _trace(results, units, data, commit)
+    rows, histories = compare.run(units, features, checkpoints, jobs=jobs, progress=progress)
+    path, unique = results / "predictions.csv.gz", [*KEYS, "seed", "fold"]
     kept = load(results) if path.is_file() else rows[:0]
-    fresh = pd.MultiIndex.from_frame(rows[KEYS].drop_duplicates())
-    kept = kept[~pd.MultiIndex.from_frame(kept[KEYS]).isin(fresh)]
+    fresh = pd.MultiIndex.from_frame(rows[unique].drop_duplicates())
+    kept = kept[~pd.MultiIndex.from_frame(kept[unique]).isin(fresh)]
     table = pd.concat([part for part in (kept, rows) if len(part)], ignore_index=True)
     # no time stamp inside, so that the same rows give the same file
     table.to_csv(path, index=False, lineterminator="\n", compression={"method": "gzip", "mtime": 0})
-    _leave_trace(results, rows, histories, compare.store.load(features))
+    _fill_in(results, looks, rows, histories, data)
     return rows
 
 
-def _leave_trace(results, rows, histories, data):
-    made_path, looks_path = results / "made.json", results / "looks.csv"
-    made = json.loads(made_path.read_text()) if made_path.is_file() else {}
-    now, commit = datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), _git("rev-parse", "HEAD") or "none"
-    looks = []
+def _settings(name):
+    return " ".join(repr(models.find(name).estimator(0)).split())
+
+
+def _trace(results, units, data, commit):
+    """A line in `looks.csv` for every row about to be made, before any test clip is predicted; its UAR comes later."""
+    path, now = results / "looks.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    looks = pd.read_csv(path) if path.is_file() else pd.DataFrame()
+    planned = pd.DataFrame([asdict(unit) for unit in units]).groupby(KEYS, sort=False)
+    begun = [{"date": now, "commit": commit, "corpus": data.clips["corpus"].iloc[0],
+              **dict(zip(KEYS, key, strict=True)), "seeds": " ".join(map(str, sorted(part["seed"].unique()))),
+              "folds": " ".join(map(str, sorted(part["fold"].unique()))), "settings": _settings(key[0]),
+              "features": data.digest, "uar": None} for key, part in planned]
+    looks = pd.concat([looks, pd.DataFrame(begun)], ignore_index=True)
+    looks.to_csv(path, index=False, lineterminator="\n")
+    return looks
+
+
+def _fill_in(results, looks, rows, histories, data):
+    """The scores of this look in `looks.csv`, and how each row was made in `made.json`."""
+    path = results / "made.json"
+    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for key, part in rows.groupby(KEYS, sort=False):
+        line = looks.index[(looks[KEYS] == list(key)).all(axis=1)][-1]
+        looks["uar"] = looks["uar"].astype(float)
+        looks.loc[line, "uar"] = round(scores.summary(part)["uar"].item(), 4)
         seconds = [value["seconds"] for unit, value in histories.items()
                    if (unit.model, unit.protocol, unit.labels) == key]
-        how = {"commit": commit, "settings": repr(models.find(key[0]).estimator(0)).replace("\n", " "),
-               "features": asdict(data.settings), "features_digest": data.digest, "versions": compare.versions(),
-               "units": len(seconds), "core_minutes": round(sum(seconds) / 60, 1)}
-        made[" ".join(key)] = how
-        looks.append({"date": now, "commit": commit, **dict(zip(KEYS, key, strict=True)),
-                      "seeds": part["seed"].nunique(), "folds": part["fold"].nunique(),
-                      "settings": " ".join(how["settings"].split()), "features": data.digest,
-                      "uar": round(scores.summary(part)["uar"].item(), 4)})
-    made_path.write_text(json.dumps(made, indent=1) + "\n")
-    pd.DataFrame(looks).to_csv(looks_path, mode="a", header=not looks_path.is_file(), index=False, lineterminator="\n")
+        made[" ".join(key)] = {
+            "commit": looks.loc[line, "commit"], "settings": _settings(key[0]), "features": asdict(data.settings),
+            "features_digest": data.digest, "versions": compare.versions(), "units": len(seconds),
+            "core_minutes": round(sum(seconds) / 60, 1)}
+    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
+
+
+def exists(results=PUBLISHED / "ravdess"):
+    """Whether anything has been published there."""
+    return (Path(results) / "predictions.csv.gz").is_file()
 
 
 def load(results=PUBLISHED / "ravdess"):

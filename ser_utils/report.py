@@ -70,13 +70,19 @@ def markdown(summary):
     return "\n\n".join(blocks)
 
 
-def beside(live, published):
+def synthetic(clips):
+    """A line that says so when clips are synthetic speech, or nothing."""
+    marked = clips["corpus"].str.contains("synthetic").any()
+    return "SYNTHETIC SPEECH: what follows says nothing about people.\n" if marked else ""
+
+
+def beside(live, published=None):
     """Scores on validation speakers beside the published ones on test speakers, as one text table.
 
     Parameters
     ----------
     live, published : pd.DataFrame
-        From `scores.summary`; `published` may be empty.
+        From `scores.summary`; without `published` the columns stay empty.
 
     Returns
     -------
@@ -84,9 +90,9 @@ def beside(live, published):
     """
     lines = []
     for entry in live.to_dict("records"):
-        same = published[(published[scores.KEYS] == [entry[key] for key in scores.KEYS]).all(axis=1)
-                         ] if len(published) else published
-        found = same.iloc[0] if len(same) else None
+        same = [] if published is None else published[
+            (published[scores.KEYS] == [entry[key] for key in scores.KEYS]).all(axis=1)].to_dict("records")
+        found = same[0] if same else None
         lines.append({
             "model": entry["model"], "protocol": entry["protocol"], "labels": entry["labels"],
             "clips": entry["clips"], "speakers": entry["speakers"], "UAR": percent(entry["uar"]),
@@ -96,7 +102,7 @@ def beside(live, published):
     return pd.DataFrame(lines).to_string(index=False)
 
 
-def page(folder, live=None, histories=None, results=publish.PUBLISHED / "ravdess"):
+def page(folder, live=None, about=None, results=publish.PUBLISHED / "ravdess"):
     """Write `index.html` and its figures: the published comparison, and what has just been trained here.
 
     Parameters
@@ -104,8 +110,8 @@ def page(folder, live=None, histories=None, results=publish.PUBLISHED / "ravdess
     folder : str or Path
     live : pd.DataFrame, optional
         A predictions table on validation speakers.
-    histories : dict, optional
-        Name to training history.
+    about : dict, optional
+        `curves`, a training history per model, and `note`, of the live run, as `keep_live` leaves them.
     results : str or Path
 
     Returns
@@ -114,34 +120,36 @@ def page(folder, live=None, histories=None, results=publish.PUBLISHED / "ravdess
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    if live is not None:
-        parts.append(_live(folder, live, histories or {}))
-    if (Path(results) / "predictions.csv.gz").is_file():
+    parts = [] if live is None else [_live(folder, live, about)]
+    if publish.exists(results):
         parts.append(_published(folder, publish.load(results)))
     path = folder / "index.html"
-    path.write_text(PAGE.read_text().replace("<!--body-->", "\n".join(parts)))
+    page = PAGE.read_text(encoding="utf-8").replace("<!--body-->", "\n".join(parts))
+    path.write_text(page, encoding="utf-8")
     return path
 
 
-def _live(folder, live, histories):
-    text = ["<h2>Just trained here</h2>", "<p>One fold. The speakers scored are validation speakers that no model "
-            f"heard in training: {', '.join(sorted(live['speaker'].unique()))}. With so few, "
-            "expect figures several points away from the published ones.</p>", _table(scores.summary(live))]
-    if histories:
-        text.append(_figure(folder, "curves", plots.training_curves(histories)[0].figure,
-                            "Loss and accuracy while training. Augmentation and dropout act on the solid lines only, "
-                            "so the dashed ones may lie on the better side early on; where they part for good, the "
-                            "model learns its speakers."))
-    text += [_matrices(folder, live, "live"), "<h3>Some clips</h3>",
-             *(f"<h4>{html.escape(model)}</h4>" + _html(scores.samples(rows)) for model, rows in live.groupby("model"))]
+def _live(folder, live, about):
+    text = ["<h2>Just trained here</h2>", f"<p><strong>{html.escape(about['note'])}</strong></p>" * bool(about["note"]),
+            "<p>Scored on validation clips, which no model was trained on; under speaker-independent, of speakers that "
+            f"no model heard ({', '.join(sorted(live['speaker'].unique()))} in all). With few speakers, expect figures "
+            "several points away from the published ones.</p>", _table(scores.summary(live))]
+    if about["curves"]:
+        text.append(_figure(folder, "curves", plots.training_curves(about["curves"])[0].figure,
+                            "Loss and accuracy while training, of each model's first unit. Augmentation and dropout "
+                            "act on the solid lines only, so the dashed ones may lie on the better side early on; "
+                            "where they part for good, the model learns its speakers."))
+    text += [_matrices(folder, live, "live"), "<h3>Some clips</h3>"]
+    for key, rows in live.groupby(scores.KEYS, sort=False):
+        text.append(f"<h4>{html.escape(', '.join(key))}</h4>{_html(scores.samples(rows))}")
     return "\n".join(text)
 
 
 def _published(folder, predictions):
-    text = ["<h2>Published: every clip heard by models that never met its speaker</h2>",
-            "<p>UAR is the mean recall of the classes. Out-of-fold predictions are pooled per seed and averaged over "
-            "seeds; the interval resamples speakers.</p>"]
+    text = ["<h2>Published</h2>",
+            "<p>On unseen speakers, every clip was heard by models that never met its speaker. UAR is the mean recall "
+            "of the classes; out-of-fold predictions are pooled per seed and averaged over seeds; the interval "
+            "resamples speakers.</p>"]
     summary = scores.summary(predictions)
     text.append(_table(summary))
     if (summary["protocol"] == "random-split").any():
@@ -156,11 +164,11 @@ def _published(folder, predictions):
 
 def _matrices(folder, predictions, name):
     text = ["<h3>Who is taken for what</h3>", '<div class="row">']
-    for (model, labels), rows in predictions.groupby(["model", "labels"], sort=False):
+    for (model, protocol, labels), rows in predictions.groupby(scores.KEYS, sort=False):
         counts = scores.confusion(rows, labels)
         ax = plots.confusion(counts, splits.CLASSES[labels], f"{model}, UAR {percent(scores.uar(counts))} %")
-        text.append(_figure(folder, f"{name}_{model}_{labels}".replace(":", "."), ax.figure,
-                            f"{model}: actual in rows, predicted in columns, each row shared out to 100 %."))
+        text.append(_figure(folder, f"{name}_{model}_{protocol}_{labels}".replace(":", "."), ax.figure,
+                            f"{model}, {protocol}: actual in rows, predicted in columns, each row adds up to 100 %."))
     return "\n".join([*text, "</div>"])
 
 
@@ -181,9 +189,28 @@ def _html(table):
     return f'<div class="wide">{table.to_html(index=False, border=0)}</div>'
 
 
-def read_live(folder=LIVE):
-    """The last `compare` run's predictions and histories, or `(None, None)` when there was none."""
+def keep_live(folder, rows, histories, clips):
+    """Leave a run on validation clips where `read_live` finds it.
+
+    Parameters
+    ----------
+    folder : str or Path
+    rows, histories
+        From `compare.run`.
+    clips : pd.DataFrame
+        The clips table they are of.
+    """
     folder = Path(folder)
-    if not (folder / "predictions.csv.gz").is_file():
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(folder / "predictions.csv.gz", index=False)
+    curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
+    about = {"note": synthetic(clips).strip(), "curves": curves}
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def read_live(folder=LIVE):
+    """The last `compare` run's predictions, and its note and curves, or `(None, None)` when there was none."""
+    folder = Path(folder)
+    if not publish.exists(folder):
         return None, None
-    return publish.load(folder), json.loads((folder / "histories.json").read_text())
+    return publish.load(folder), json.loads((folder / "about.json").read_text(encoding="utf-8"))

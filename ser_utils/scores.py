@@ -11,6 +11,7 @@ from ser_utils.splits import CLASSES
 
 KEYS = ["model", "protocol", "labels"]
 DRAWS = 2000  # bootstrap resamples of the speakers
+FEWEST = 6  # speakers; a bootstrap over fewer says nothing
 
 
 def predicted(rows, labels):
@@ -77,7 +78,9 @@ def interval(rows, labels, level=0.95, draws=DRAWS):
     """
     speakers, seeds = sorted(rows["speaker"].unique()), sorted(rows["seed"].unique())
     groups = dict(list(rows.groupby(["seed", "speaker"])))
-    counts = np.array([[confusion(groups[seed, speaker], labels) for speaker in speakers] for seed in seeds])
+    nothing = np.zeros((len(CLASSES[labels]),) * 2, int)
+    counts = np.array([[confusion(groups[seed, speaker], labels) if (seed, speaker) in groups else nothing
+                        for speaker in speakers] for seed in seeds])
     rng = np.random.default_rng(0)
     weights = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), size=draws)
     drawn = uar(np.einsum("ds,ksij->kdij", weights, counts)).mean(axis=0)
@@ -96,7 +99,7 @@ def summary(predictions):
 
     Out-of-fold predictions are pooled per seed, scored, and averaged over seeds; `uar_folds` is the mean over the folds
     instead. `sd_seeds` and `sd_folds` are standard deviations (NaN for a single one); `low` and `high` bound the
-    speaker-bootstrap interval, given only where the speakers tested were never trained on.
+    speaker-bootstrap interval, given only where the speakers tested were never trained on and are at least six.
 
     Returns
     -------
@@ -114,7 +117,8 @@ def _summary(key, rows):
     by_fold = [np.mean([uar(confusion(part, labels)) for _, part in fold.groupby("seed")])
                for _, fold in rows.groupby("fold")]
     pairs = [(one["emotion"], predicted(one, labels)) for one in seeds]
-    low, high = interval(rows, labels) if protocol == "speaker-independent" else (np.nan, np.nan)
+    resampled = protocol == "speaker-independent" and rows["speaker"].nunique() >= FEWEST
+    low, high = interval(rows, labels) if resampled else (np.nan, np.nan)
     return {
         "model": model, "protocol": protocol, "labels": labels, "seeds": len(seeds), "folds": len(by_fold),
         "clips": rows["clip"].nunique(), "speakers": rows["speaker"].nunique(),

@@ -6,6 +6,8 @@ can reach the training side by accident.
 
 import logging
 import os
+import sys
+import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -24,9 +26,13 @@ def quiet_keras():
     module
         `keras`
     """
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    if "tensorflow" in sys.modules and any(os.environ.get(name) != "1" for name in threads[:2]):
+        warnings.warn("TensorFlow was imported before ser_utils could set it to one thread: a seed may not give the "
+                      "published network again; import ser_utils.sequence and call quiet_keras() first", stacklevel=3)
+    os.environ.update(dict.fromkeys(threads, "1"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # results are a CPU's; set it to train on a GPU
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new length of clip
     descriptor, saved = 2, os.dup(2)

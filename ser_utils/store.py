@@ -62,8 +62,10 @@ def _one(folder, row, settings):
 
 
 def _fingerprint(folder, clips, settings):
-    """Of the recordings' bytes and the settings: what a cached result must agree with to be used again."""
+    """Of the recordings' bytes, the settings and the code: what a cached result must agree with to be used again."""
     digest = hashlib.blake2b(json.dumps(asdict(settings)).encode(), digest_size=16)
+    for module in (audio, features, descriptors):
+        digest.update(Path(module.__file__).read_bytes())
     for path in clips["path"]:
         try:
             digest.update(path.encode() + (Path(folder) / path).read_bytes())
@@ -130,6 +132,7 @@ def save(made, out, **meta):
     """Write a FeatureSet as `clips.csv`, `features.npz` (bytes, scaled per coefficient) and `settings.json`."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    (out / "settings.json").unlink(missing_ok=True)  # written last again: its presence says that the rest is whole
     frames, step, low = _quantise(made.frames)
     contours, contour_step, contour_low = _quantise(made.contours.reshape(-1, 1))
     np.savez_compressed(
@@ -138,8 +141,8 @@ def save(made, out, **meta):
     made.clips.to_csv(out / "clips.csv", index=False, lineterminator="\n")
     spread = made.frames.std(axis=0)
     text = {"settings": asdict(made.settings), "clips": len(made.clips), "frames": len(made.frames),
-            "largest_error_in_sd": round(float((step / 2 / np.maximum(spread, 1e-9)).max()), 4), **meta}
-    # written last: its presence says that the rest is whole
+            "largest_error_in_sd": round(float((step / 2 / np.maximum(spread, 1e-9)).max()), 4),
+            "largest_contour_error": round(float(contour_step[0] / 2), 4), **meta}
     (out / "settings.json").write_text(json.dumps(text, indent=1) + "\n")
 
 

@@ -10,7 +10,7 @@ from conftest import MINIATURE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_utils import audio, store
+from ser_utils import audio
 
 SR = 16000
 CLIP = MINIATURE / "Actor_01" / "03-01-05-01-01-01-01.flac"
@@ -61,7 +61,20 @@ def cut_flac(path):
     path.write_bytes(path.read_bytes()[:9000])
 
 
+def flac_of(total):
+    """A whole FLAC whose header gives another number of samples; 0 is "unknown", as encoders of streams write."""
+    def make(path):
+        soundfile.write(path, tone(), SR, format="FLAC")
+        data = bytearray(path.read_bytes())
+        data[21] = data[21] & 0xF0 | total >> 32  # STREAMINFO: 36 bits, to the end of byte 25
+        data[22:26] = (total & 0xFFFFFFFF).to_bytes(4, "big")
+        path.write_bytes(data)
+    return make
+
+
 BAD = {
+    "flac of 19 hours": (flac_of(1 << 30), "truncated|not a readable"),
+    "flac of unknown length": (flac_of(0), "not a readable"),
     "empty": (lambda path: path.write_bytes(b""), "0 bytes"),
     "zero-length": (lambda path: soundfile.write(path, np.zeros(0), SR), "no samples"),
     "header only": (header_only, "truncated"),
@@ -71,7 +84,7 @@ BAD = {
     "nan": (lambda path: soundfile.write(path, np.full(SR, np.nan), SR, subtype="FLOAT"), "NaN"),
     "not audio": (lambda path: path.write_text("this is a text\n" * 100), "not a readable recording"),
     "too short": (lambda path: soundfile.write(path, tone(0.05), SR), "0.05 s"),
-    "too long": (lambda path: soundfile.write(path, tone(61), SR), "61.00 s"),
+    "too long": (lambda path: soundfile.write(path, tone(61), SR), "more than 60 s"),
     "folder": (lambda path: path.mkdir(), "cannot be opened"),
 }
 
@@ -93,7 +106,7 @@ def test_a_missing_file_says_so(tmp_path):
         audio.load(tmp_path / "none.wav")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may read everything")
 def test_an_unreadable_file_says_so(tmp_path):
     path = tmp_path / "locked.wav"
     soundfile.write(path, tone(), SR)
@@ -102,18 +115,21 @@ def test_an_unreadable_file_says_so(tmp_path):
         audio.load(path)
 
 
+def test_the_word_data_in_a_comment_is_not_the_data(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(), SR)
+    plain, text = path.read_bytes(), b"LIST\x1a\0\0\0INFOICMT\x0e\0\0\0my data: take 1"[:34]
+    path.write_bytes(plain[:12] + text + plain[12:])
+    assert len(audio.load(path)) == SR
+
+
 @pytest.mark.parametrize("level_db", [-3, -60])
 def test_level_alone_makes_nothing_bad(tmp_path, level_db):
     soundfile.write(tmp_path / "a.wav", tone(level=10 ** (level_db / 20)), SR)
     assert audio.trim(audio.load(tmp_path / "a.wav")).size > 0.9 * SR
 
 
-def test_the_real_stereo_and_truncated_files(recordings):
-    made, errors = [], []
-    for path in sorted((recordings.parent / "emodb" / "wav").glob("16b10W*.flac")):
-        result = store._one(path.parent, {"path": path.name}, store.features.Settings())
-        (errors if isinstance(result, audio.AudioError) else made).append(result)
-    assert made or errors
+def test_the_real_stereo_files(recordings):
     stereo = [p for p in recordings.rglob("*.flac") if soundfile.info(p).channels == 2]
     assert len(stereo) == 5
     assert all(audio.load(path).ndim == 1 for path in stereo)

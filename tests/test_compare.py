@@ -62,8 +62,10 @@ def test_alone_in_parallel_killed_and_resumed_give_the_same(place, miniature, tm
     assert done.returncode == 0, done.stderr
     assert kept(place[0]) == expected
     assert stamps == {name: (place[0] / "build" / "units" / name).stat().st_mtime_ns for name in stamps}
-    histories = json.loads((place[0] / "build" / "compare" / "histories.json").read_text())
-    assert set(histories["mine:Network"]) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert "SYNTHETIC" in done.stdout
+    about = json.loads((place[0] / "build" / "compare" / "about.json").read_text())
+    assert "SYNTHETIC" in about["note"]
+    assert set(about["curves"]["mine:Network"]) >= {"loss", "accuracy", "val_loss", "val_accuracy"}
 
 
 def test_a_model_of_ones_own_is_set_beside_ours(place):

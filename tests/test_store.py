@@ -35,7 +35,7 @@ def test_what_ships_is_what_the_recordings_give(recordings, shipped):
         made = store._one(recordings, shipped.clips.iloc[row], shipped.settings)
         off = np.abs(made[0] - shipped.sequences[row]) / spread
         assert off.max() <= meta["largest_error_in_sd"] + 1e-4
-        np.testing.assert_allclose(made[1], shipped.contours[row], atol=0.5)  # half a step of a byte
+        np.testing.assert_allclose(made[1], shipped.contours[row], atol=meta["largest_contour_error"] + 1e-3)
         for name, value in made[2].items():
             assert value == pytest.approx(shipped.clips[name][row], abs=2e-3, nan_ok=True)
 
@@ -147,8 +147,9 @@ def test_an_error_crosses_processes():
 
 def test_importing_is_quick_and_light():
     code = "import time; t = time.perf_counter(); import ser_utils; print(time.perf_counter() - t); import sys; " \
+           "from ser_utils import cli, features, models, store, splits, compare; " \
            "print('tensorflow' in sys.modules, 'keras' in sys.modules, 'librosa' in sys.modules)"
     seconds, modules = min(subprocess.check_output([sys.executable, "-c", code], text=True, env=os.environ,
                                                    cwd=corpora.ROOT).splitlines() for _ in range(3))
     assert float(seconds) < 0.3
-    assert modules == "False False False"
+    assert modules == "False False False"  # until a model is built

@@ -4,10 +4,9 @@
     python tools/make_miniature.py
 
 Praat's speech synthesiser says the words; its PSOLA moves pitch, tempo and formants; brightness and level come after.
-The directions are those that the cues of emotion have in the literature; their sizes are ours. Pitch, range, tempo,
-level and brightness of anger, fear, happiness, sadness and tenderness (here calm) follow Juslin & Laukka 2003
-(doi:10.1037/0033-2909.129.5.770); disgust and surprise Banse & Scherer 1996 (doi:10.1037/0022-3514.70.3.614) and
-Scherer 2003 (doi:10.1016/S0167-6393(02)00084-5).
+The directions of pitch, range, tempo, level and brightness for anger, fear, happiness, sadness and tenderness (here
+calm) are those of the review by Juslin & Laukka 2003 (doi:10.1037/0033-2909.129.5.770); their sizes are ours. Disgust
+and surprise, on which studies agree less, are ours altogether.
 """
 
 import shutil
@@ -29,7 +28,7 @@ PROSODY = {
     "happy": ("03", 4.0, 1.7, 0.92, -34, 1.5),
     "sad": ("04", -2.0, 0.5, 1.25, -48, -3.0),
     "angry": ("05", 5.0, 1.9, 0.86, -26, 4.0),
-    "fearful": ("06", 6.0, 0.6, 0.80, -36, 0.5),
+    "fearful": ("06", 6.0, 0.6, 0.80, -42, -0.5),
     "disgust": ("07", -1.5, 0.9, 1.20, -38, 1.0),
     "surprised": ("08", 7.0, 2.3, 1.02, -33, 1.0),
 }
