@@ -144,7 +144,29 @@ def test_validation_never_reads_test_rows(shipped, monkeypatch):
     (["compare", "--fold", "7"], "fold 7 of speaker-independent does not exist"),
     (["compare", "--features", "nowhere"], "no features in nowhere"),
     (["report", "--results", "nowhere"], "no predictions in nowhere"),
+    (["report", "--results", "nowhere", "--html", "page"], "no predictions in nowhere"),
+    (["compare", "--publish", "--seed", "5"], "name the models with --model"),
 ])
+def test_an_error_in_ones_own_model_shows_where(place):
+    (place[0] / "broken.py").write_text(QUICK + """
+class Broken(Regression):
+    def fit(self, X, y):
+        raise ValueError("my own mistake")
+""")
+    done = command(place, "compare", "--model", "broken:Broken", "--fold", 0, "--jobs", 1)
+    assert done.returncode == 2
+    assert 'raise ValueError("my own mistake")' in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: Unit(model='broken:Broken'")
+
+
+def test_editing_ones_own_model_makes_its_results_anew(place, shipped, monkeypatch):
+    monkeypatch.syspath_prepend(place[0])
+    first = compare.recipe("mine:Network", shipped)
+    assert first == compare.recipe("mine:Network", shipped)
+    (place[0] / "mine.py").write_text(QUICK.replace("epochs=2", "epochs = 2"))
+    assert first != compare.recipe("mine:Network", shipped)
+
+
 def test_errors_are_one_line_with_a_remedy(place, arguments, message):
     done = command(place, *arguments)
     assert done.returncode == 2

@@ -149,7 +149,9 @@ def test_the_original_network_is_the_originals():
     shapes = [getattr(layer, "filters", None) or getattr(layer, "rate", None) or getattr(layer, "units", None)
               or layer.pool_size for layer in layers]
     assert shapes == [128, 128, 0.1, (8,), 128, 128, 128, 0.2, 128, 10]
-    assert all(layer.kernel_size == (5,) for layer in layers if hasattr(layer, "kernel_size"))
+    convolutions = [layer for layer in layers if hasattr(layer, "kernel_size")]
+    assert all(layer.kernel_size == (5,) for layer in convolutions)
+    assert all(layer.activation.__name__ == "relu" for layer in convolutions)
     assert model.predict_proba(X[:3]).shape == (3, 10)
 
 

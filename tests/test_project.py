@@ -1,12 +1,14 @@
 """The repository itself: pins, sizes, no recordings, commands that the README names."""
 
 import re
+import shutil
 import subprocess
+
+import pytest
 
 from ser_utils import corpora
 
 ROOT = corpora.ROOT
-FILES = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
 
 
 def test_every_requirement_is_pinned_and_says_what_needs_it():
@@ -20,8 +22,11 @@ def test_every_requirement_is_pinned_and_says_what_needs_it():
     assert set(wanted) <= pinned
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists() or not shutil.which("git"), reason="not a git checkout")
 def test_no_recording_and_no_large_file_is_committed():
-    for name in FILES:
+    files = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()
+    assert "README.md" in files
+    for name in files:
         assert not name.endswith((".wav", ".flac")) or name.startswith(("data/miniature/", "data/this_coffee")), name
         path = ROOT / name
         assert not path.exists() or path.stat().st_size < 5e6 or name == "data/ravdess/features.npz", name
@@ -32,6 +37,7 @@ def test_the_package_stays_small():
     assert lines <= 2500
 
 
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed; the README has commands without it")
 def test_the_makefile_lists_its_commands():
     shown = subprocess.check_output(["make", "--no-print-directory"], cwd=ROOT, text=True)
     readme = (ROOT / "README.md").read_text()

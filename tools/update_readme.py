@@ -17,9 +17,14 @@ def main():
     predictions = publish.load()
     path = corpora.ROOT / "README.md"
     table = f"<!-- results -->\n{report.markdown(scores.summary(predictions))}\n<!-- /results -->"
-    path.write_text(re.sub("<!-- results -->.*<!-- /results -->", lambda _: table, path.read_text(), flags=re.DOTALL))
+    text = re.sub("<!-- results -->.*<!-- /results -->", lambda _: table, path.read_text(encoding="utf-8"),
+                  flags=re.DOTALL)
     rows = predictions[(predictions[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
     counts = scores.confusion(rows, "emotion")
+    consulted = {f"{actor:02d}" for pair in splits.RAVDESS_VALIDATION for actor in pair}
+    others = scores.uar(scores.confusion(rows[~rows["speaker"].isin(consulted)], "emotion"))
+    path.write_text(re.sub("(<!-- unconsulted -->).*(<!-- /unconsulted -->)",
+                           rf"\g<1>{report.percent(others)} %\g<2>", text), encoding="utf-8")
     title = f"CNN on unseen speakers, UAR {report.percent(scores.uar(counts))} %"
     figure = plots.confusion(counts, splits.CLASSES["emotion"], title).figure
     (corpora.ROOT / "docs").mkdir(exist_ok=True)
