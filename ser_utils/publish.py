@@ -96,10 +96,6 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, progre
     return rows
 
 
-def _settings(name):
-    return " ".join(repr(models.find(name).estimator(0)).split())
-
-
 def _trace(results, units, data, commit):
     """A line in `looks.csv` for every row about to be made, before any test clip is predicted; its UAR comes later."""
     path, now = results / "looks.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
@@ -107,7 +103,7 @@ def _trace(results, units, data, commit):
     planned = pd.DataFrame([asdict(unit) for unit in units]).groupby(KEYS, sort=False)
     begun = [{"date": now, "commit": commit, "corpus": data.clips["corpus"].iloc[0],
               **dict(zip(KEYS, key, strict=True)), "seeds": " ".join(map(str, sorted(part["seed"].unique()))),
-              "folds": " ".join(map(str, sorted(part["fold"].unique()))), "settings": _settings(key[0]),
+              "folds": " ".join(map(str, sorted(part["fold"].unique()))), "settings": models.find(key[0]).settings,
               "features": data.digest, "uar": None} for key, part in planned]
     looks = pd.concat([looks, pd.DataFrame(begun)], ignore_index=True)
     looks.to_csv(path, index=False, lineterminator="\n")
@@ -125,7 +121,7 @@ def _fill_in(results, looks, rows, histories, data):
         seconds = [value["seconds"] for unit, value in histories.items()
                    if (unit.model, unit.protocol, unit.labels) == key]
         made[" ".join(key)] = {
-            "commit": looks.loc[line, "commit"], "settings": _settings(key[0]), "features": asdict(data.settings),
+            "commit": looks.loc[line, "commit"], "settings": models.find(key[0]).settings, "features": asdict(data.settings),
             "features_digest": data.digest, "versions": compare.versions(), "units": len(seconds),
             "core_minutes": round(sum(seconds) / 60, 1)}
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")

@@ -139,14 +139,6 @@ def test_validation_never_reads_test_rows(shipped, monkeypatch):
     assert set(seen[1]["speaker"]) == {"10", "11", "12", "19", "20"}
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["compare", "--model", "nonsense"], "model 'nonsense' is unknown"),
-    (["compare", "--fold", "7"], "fold 7 of speaker-independent does not exist"),
-    (["compare", "--features", "nowhere"], "no features in nowhere"),
-    (["report", "--results", "nowhere"], "no predictions in nowhere"),
-    (["report", "--results", "nowhere", "--html", "page"], "no predictions in nowhere"),
-    (["compare", "--publish", "--seed", "5"], "name the models with --model"),
-])
 def test_an_error_in_ones_own_model_shows_where(place):
     (place[0] / "broken.py").write_text(QUICK + """
 class Broken(Regression):
@@ -167,6 +159,14 @@ def test_editing_ones_own_model_makes_its_results_anew(place, shipped, monkeypat
     assert first != compare.recipe("mine:Network", shipped)
 
 
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["compare", "--model", "nonsense"], "model 'nonsense' is unknown"),
+    (["compare", "--fold", "7"], "fold 7 of speaker-independent does not exist"),
+    (["compare", "--features", "nowhere"], "no features in nowhere"),
+    (["report", "--results", "nowhere"], "no predictions in nowhere"),
+    (["report", "--results", "nowhere", "--html", "page"], "no predictions in nowhere"),
+    (["compare", "--publish", "--seed", "5"], "name the models with --model"),
+])
 def test_errors_are_one_line_with_a_remedy(place, arguments, message):
     done = command(place, *arguments)
     assert done.returncode == 2

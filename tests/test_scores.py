@@ -222,7 +222,7 @@ def test_what_is_published_is_what_the_code_makes():
     made = json.loads((PUBLISHED / "made.json").read_text())
     for names, protocol, labels, _ in publish.ROWS:
         for name in names:
-            assert made[f"{name} {protocol} {labels}"]["settings"] == publish._settings(name)
+            assert made[f"{name} {protocol} {labels}"]["settings"] == models.find(name).settings
 
 
 def test_the_quick_schedule_ends_where_the_originals_does():
