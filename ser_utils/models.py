@@ -78,7 +78,7 @@ class Model:
     @property
     def settings(self):
         """The unfitted classifier as text, the same in every process."""
-        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.estimator(0)))  # where a function lies in memory says nothing
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.estimator(0)))  # its place in memory says nothing
         return " ".join(text.split())
 
     def estimator(self, seed):
