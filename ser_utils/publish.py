@@ -122,8 +122,8 @@ def _fill_in(results, looks, rows, histories, data):
                    if (unit.model, unit.protocol, unit.labels) == key]
         made[" ".join(key)] = {
             "commit": looks.loc[line, "commit"], "settings": models.find(key[0]).settings,
-            "features": asdict(data.settings), "features_digest": data.digest, "versions": compare.versions(), "units": len(seconds),
-            "core_minutes": round(sum(seconds) / 60, 1)}
+            "features": asdict(data.settings), "features_digest": data.digest, "versions": compare.versions(),
+            "units": len(seconds), "core_minutes": round(sum(seconds) / 60, 1)}
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
 
