@@ -6,6 +6,7 @@ import numpy as np
 from ser_utils import features, scores
 
 SEQUENTIAL = "viridis"  # even in lightness: readable in grey and to every eye
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito 2008
 MARKS = "os^DvPX*"
 
 
@@ -60,7 +61,7 @@ def recall_by_class(predictions, ax=None):
     ax = _axes(ax, (8, 4))
     for number, (model, rows) in enumerate(predictions.groupby("model", sort=False)):
         ax.plot(100 * scores.recalls(scores.confusion(rows, labels)), marker=MARKS[number % len(MARKS)],
-                linestyle=":", label=model)
+                color=COLOURS[number % len(COLOURS)], linestyle=":", label=model)
     ax.axhline(100 / len(classes), color="0.4", linewidth=1, linestyle="--", label="chance")
     ax.set_xticks(range(len(classes)), [name.replace("_", " ") for name in classes], rotation=30, ha="right")
     ax.set(ylabel="recall (%)", ylim=(0, 100))
@@ -83,10 +84,10 @@ def training_curves(histories, axes=None):
     axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")[1]
     for number, (name, history) in enumerate(histories.items()):
         for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
-            epochs = np.arange(1, len(history[metric]) + 1)
-            ax.plot(epochs, history[metric], color=f"C{number}", label=f"{name}, training")
+            epochs, colour = np.arange(1, len(history[metric]) + 1), COLOURS[number % len(COLOURS)]
+            ax.plot(epochs, history[metric], color=colour, label=f"{name}, training")
             if f"val_{metric}" in history:
-                ax.plot(epochs, history[f"val_{metric}"], color=f"C{number}", linestyle="--",
+                ax.plot(epochs, history[f"val_{metric}"], color=colour, linestyle="--",
                         label=f"{name}, validation")
             ax.set(xlabel="epoch", ylabel=metric)
     axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))

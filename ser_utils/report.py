@@ -24,13 +24,17 @@ def percent(value, digits=1):
     return "–" if pd.isna(value) else f"{100 * value:.{digits}f}"
 
 
+def _pair(first, between, second):
+    return percent(first) if pd.isna(second) else f"{percent(first)}{between}{percent(second)}"
+
+
 def row(entry):
     """One line of the result table, as shown everywhere. dict of str to str"""
     shown = {"model": entry["model"], "UAR": percent(entry["uar"])}
     if entry["protocol"] == "speaker-independent":
-        shown |= {"95 % interval": f"{percent(entry['low'])}–{percent(entry['high'])}",
+        shown |= {"95 % interval": _pair(entry["low"], "–", entry["high"]),
                   "SD over seeds": percent(entry["sd_seeds"]),
-                  "mean ± SD over folds": f"{percent(entry['uar_folds'])} ± {percent(entry['sd_folds'])}"}
+                  "mean ± SD over folds": _pair(entry["uar_folds"], " ± ", entry["sd_folds"])}
     shown |= {"accuracy": percent(entry["accuracy"]), "macro-F1": percent(entry["macro_f1"])}
     if entry["labels"] == "gender_emotion":
         shown["gender"] = percent(entry["gender"])
@@ -155,10 +159,11 @@ def _published(folder, predictions):
     if (summary["protocol"] == "random-split").any():
         text.append(f"<p>The original project reported {ORIGINAL} % accuracy on ten classes, files split at random. "
                     "There, clips of one voice sit on both sides: it says little about the next stranger.</p>")
-    strict = predictions[(predictions["protocol"] == "speaker-independent") & (predictions["labels"] == "emotion")]
+    strict = predictions[(predictions["protocol"] == "speaker-independent") & (predictions["labels"] == "emotion")
+                         & (predictions["model"] != "chance")]
     if len(strict):
         text.append(_figure(folder, "recall", plots.recall_by_class(strict).figure, "Which emotions are heard."))
-        text.append(_matrices(folder, strict[strict["model"] != "chance"], "published"))
+        text.append(_matrices(folder, strict, "published"))
     return "\n".join(text)
 
 
@@ -178,7 +183,9 @@ def _figure(folder, name, figure, caption):
     figure.savefig(folder / f"{name}.png", dpi=110)
     plt.close(figure)
     caption = html.escape(caption)
-    return f'<figure><img src="{html.escape(name)}.png" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    file = html.escape(f"{name}.png")
+    return (f'<figure><a href="{file}"><img src="{file}" alt="{caption}"></a>'
+            f"<figcaption>{caption}</figcaption></figure>")
 
 
 def _table(summary):
