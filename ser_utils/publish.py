@@ -114,9 +114,9 @@ def _fill_in(results, looks, rows, histories, data):
     """The scores of this look in `looks.csv`, and how each row was made in `made.json`."""
     path = results / "made.json"
     made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    looks["uar"] = looks["uar"].astype(float)
     for key, part in rows.groupby(KEYS, sort=False):
         line = looks.index[(looks[KEYS] == list(key)).all(axis=1)][-1]
-        looks["uar"] = looks["uar"].astype(float)
         looks.loc[line, "uar"] = round(scores.summary(part)["uar"].item(), 4)
         seconds = [value["seconds"] for unit, value in histories.items()
                    if (unit.model, unit.protocol, unit.labels) == key]
