@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import compare, corpora, models, scores
+from ser_utils import compare, corpora, models, scores, splits
 
 PUBLISHED = corpora.ROOT / "results"
 KEYS = scores.KEYS
@@ -19,6 +19,7 @@ ROWS = (  # models, protocol, labels, seeds: everything this repository publishe
     (("chance", "svm", "original_cnn"), "speaker-independent", "emotion", (0,)),
     (tuple(models.MODELS), "random-split", "gender_emotion", (0,)),
     (("chance", "svm", "original_cnn", "cnn"), "speaker-independent", "gender_emotion", (0,)),
+    *((("svm", *LEARNED), protocol, "emotion", (0,)) for protocol in splits.LEAK),
 )
 
 

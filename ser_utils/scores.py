@@ -7,7 +7,7 @@ column `p_<class>` for every class of its labels (empty for those of the other).
 import numpy as np
 import pandas as pd
 
-from ser_utils.splits import CLASSES
+from ser_utils.splits import CLASSES, UNSEEN
 
 KEYS = ["model", "protocol", "labels"]
 DRAWS = 2000  # bootstrap resamples of the speakers
@@ -117,7 +117,7 @@ def _summary(key, rows):
     by_fold = [np.mean([uar(confusion(part, labels)) for _, part in fold.groupby("seed")])
                for _, fold in rows.groupby("fold")]
     pairs = [(one["emotion"], predicted(one, labels)) for one in seeds]
-    resampled = protocol == "speaker-independent" and rows["speaker"].nunique() >= FEWEST
+    resampled = protocol in UNSEEN and rows["speaker"].nunique() >= FEWEST
     low, high = interval(rows, labels) if resampled else (np.nan, np.nan)
     return {
         "model": model, "protocol": protocol, "labels": labels, "seeds": len(seeds), "folds": len(by_fold),

@@ -1,6 +1,7 @@
 """Who may be learned from, who decides, who is tested: folds in which nobody sits on two sides."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -93,4 +94,58 @@ def random_split(clips, labels="emotion", seed=0):
     return [Split(0, np.sort(train), np.sort(validation), np.sort(test))]
 
 
-PROTOCOLS = {"speaker-independent": speaker_independent, "random-split": random_split}
+def rung(clips, labels="emotion", seed=0, *, apart):
+    """One step of the leak's story: all steps test every clip once, and learn from equally many clips of each class.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+    labels : str
+    seed : int
+    apart : str
+        What training and test never share: "clips" (drawn at random), "repetitions" (the two takes of one line stay
+        together), "speakers", or "speakers, statement" (nor is the tested sentence ever heard in training).
+
+    Returns
+    -------
+    list of Split
+        Five; ten for "speakers, statement", each fold of speakers once for each of two sentences.
+    """
+    names = label(clips, labels)
+    usable = pd.notna(names)
+    strictest = [usable & ~shut for _, _, shut in _sides(clips, names, seed, "speakers, statement")]
+    counts = {name: min((names[free] == name).sum() for free in strictest) for name in CLASSES[labels]}
+    return [_drawn(fold, names, counts, seed, usable & tested, validated, usable & ~shut)
+            for fold, (tested, validated, shut) in enumerate(_sides(clips, names, seed, apart))]
+
+
+def _sides(clips, names, seed, apart):
+    """Masks of each fold: what is tested, what could validate, and what must not be learned from."""
+    if apart.startswith("speakers"):
+        folds = [[clips["speaker"].isin(side).to_numpy() for side in sides] for sides in _speaker_folds(clips)]
+        if apart == "speakers":
+            return [(test, validation, test) for test, validation in folds]
+        said = [(clips["statement"] == statement).to_numpy() for statement in sorted(clips["statement"].unique())]
+        return [(test & here, validation, test | here) for test, validation in folds for here in said]
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    line = ["speaker", "emotion", "intensity", "statement"]
+    groups = clips.groupby(line).ngroup() if apart == "repetitions" else np.arange(len(clips))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(names, names.astype(str), groups)
+    tests = [np.isin(np.arange(len(clips)), test) for _, test in folds]
+    return [(test, tests[(fold + 1) % len(tests)], test) for fold, test in enumerate(tests)]
+
+
+def _drawn(fold, names, counts, seed, tested, validated, free):
+    """A Split that learns from so many of the free rows of each class."""
+    rng = np.random.default_rng([seed, fold])
+    drawn = [rng.permutation(np.flatnonzero(free & (names == name)))[:count] for name, count in counts.items()]
+    rows = np.sort(np.concatenate(drawn))
+    return Split(fold, rows[~validated[rows]], rows[validated[rows]], np.flatnonzero(tested))
+
+
+LEAK = {"leak-random": "clips", "leak-repetitions": "repetitions", "leak-speakers": "speakers",
+        "leak-speakers-statement": "speakers, statement"}
+UNSEEN = ("speaker-independent", "leak-speakers", "leak-speakers-statement")  # nobody tested was trained on
+PROTOCOLS = {"speaker-independent": speaker_independent, "random-split": random_split,
+             **{name: partial(rung, apart=apart) for name, apart in LEAK.items()}}

@@ -128,3 +128,27 @@ def test_a_random_split_is_stratified_whole_and_its_seeds(shipped):
 def test_unknown_labels_are_refused(shipped):
     with pytest.raises(ValueError, match="labels='mood'"):
         splits.label(shipped.clips, "mood")
+
+
+@pytest.mark.parametrize("labels", ["emotion", "gender_emotion"])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_each_rung_of_the_leak_keeps_apart_what_it_says_and_all_learn_equally_much(shipped, labels, seed):
+    clips, names = shipped.clips, splits.label(shipped.clips, labels)
+    line = clips.groupby(["speaker", "emotion", "intensity", "statement"]).ngroup()
+    shared = {"leak-random": (), "leak-repetitions": (line,), "leak-speakers": (line, clips["speaker"]),
+              "leak-speakers-statement": (line, clips["speaker"], clips["statement"])}
+    learned_counts = set()
+    for protocol, apart in shared.items():
+        folds = splits.PROTOCOLS[protocol](clips, labels, seed=seed)
+        assert sorted(np.concatenate([fold.test for fold in folds])) == list(np.flatnonzero(pd.notna(names)))
+        for fold in folds:
+            learned = np.concatenate([fold.train, fold.validation])
+            assert not set(learned) & set(fold.test)
+            assert not set(fold.train) & set(fold.validation)
+            for column in apart:
+                assert not set(column[learned]) & set(column[fold.test])
+            learned_counts.add(tuple(pd.Series(names[learned]).value_counts().sort_index()))
+            assert len(fold.validation) > 0.05 * len(learned)
+        met = np.isin(line[folds[0].test], line[np.concatenate([folds[0].train, folds[0].validation])]).mean()
+        assert met > 0.3 if protocol == "leak-random" else met == 0
+    assert len(learned_counts) == 1
