@@ -6,9 +6,9 @@ PY := .venv/bin/python
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
-run: .venv/ready  ## train MLP, LSTM and CNN on one fold, score them on unheard speakers, draw build/report/index.html
+run: .venv/ready  ## train MLP, LSTM and CNN on one fold, run the notebooks, draw it all as build/report/index.html
 	$(PY) -m ser_utils compare --fold 0
-	$(PY) -m ser_utils report --html build/report
+	$(PY) tools/notebooks.py
 
 test: .venv/ready  ## style, then every test
 	$(PY) -m ruff check

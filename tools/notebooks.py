@@ -1,0 +1,118 @@
+"""Run the notebooks, each in a process of its own, and render them as pages: `make run` does.
+
+python tools/notebooks.py [--out build/report] [--kept build/notebooks]   run copies, render them and the report
+python tools/notebooks.py --in-place [NOTEBOOK ...]                       run the notebooks themselves, to be committed
+"""
+
+import argparse
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+from ser_utils import corpora, report
+
+FOLDER = corpora.ROOT / "notebooks"
+STYLE = """
+.input_area, .output_subarea { overflow-x: auto }
+.highlight { background: #f6f7f9; padding: .5rem .75rem; border-left: 3px solid #0072B2 }
+.highlight pre, .output_subarea pre { margin: 0; font: .85rem/1.45 ui-monospace, monospace }
+.output_subarea { margin: .5rem 0 1rem }
+.output_png { text-align: center }
+audio { max-width: 100% }
+.anchor-link, .prompt { display: none }
+"""
+
+
+def notebooks():
+    """The numbered notebooks and their worked solutions, in reading order. list of Path"""
+    return sorted(FOLDER.glob("*.ipynb")) + sorted((FOLDER / "solutions").glob("*.ipynb"))
+
+
+def execute(path, out):
+    """Run one notebook where it stands, top to bottom, and write it to `out`, whole or as far as it came.
+
+    Raises
+    ------
+    papermill.PapermillExecutionError
+        When a cell fails: which, and with what.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # papermill's own, of other packages' coming versions
+        import papermill
+
+        os.environ["TQDM_DISABLE"] = "1"  # bars inside the notebooks; papermill's own is told below
+        papermill.execute_notebook(path, out, cwd=path.parent, progress_bar={"disable": False, "desc": path.stem},
+                                   log_output=False)
+
+
+def tidy(path):
+    """Leave out what differs from run to run, so that a notebook executed twice is the same file."""
+    import nbformat
+
+    notebook = nbformat.read(path, nbformat.NO_CONVERT)
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                         "language_info": {"name": "python"}}
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
+    nbformat.write(notebook, path)
+
+
+def page_of(path, out):
+    """Where a notebook's page goes, its first heading and its question."""
+    import nbformat
+
+    first = nbformat.read(path, nbformat.NO_CONVERT).cells[0].source
+    question = re.search(r"\*\*Question\W+(.+)", first)
+    return report.Page(out / path.relative_to(FOLDER).with_suffix(".html"), re.search(r"^# (.+)", first).group(1),
+                       question.group(1) if question else "")
+
+
+def render(path, page, pages):
+    """One executed notebook as a page that asks no other host for anything."""
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
+
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
+    body, _ = exporter.from_filename(str(path))
+    body = re.sub(r'(href="(?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r"\1.html", body)
+    style = STYLE + HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    report.render(page.path, page.title, pages, body=f"<style>{style}</style>{body}")
+
+
+def main(arguments=None):
+    """Returns the exit status: 0, or 1 when a notebook failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebook", nargs="*", type=Path, help="default: all")
+    parser.add_argument("--in-place", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("build/report"))
+    parser.add_argument("--kept", type=Path, default=Path("build/notebooks"))
+    options = parser.parse_args(arguments)
+    chosen, failed = [path.resolve() for path in options.notebook] or notebooks(), []
+    import papermill
+
+    made = [page_of(path, options.out) for path in chosen]
+    pages = [page for page in made if page.path.parent == options.out]  # solutions are linked from their notebooks
+    for path, page in zip(chosen, made, strict=True):
+        out = path if options.in_place else options.kept / path.relative_to(FOLDER)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            execute(path, out)
+        except papermill.PapermillExecutionError as error:
+            failed.append(path.stem)
+            print(error, file=sys.stderr)
+        if options.in_place:
+            tidy(out)
+        else:
+            render(out, page, pages)
+    if not options.in_place:
+        print(f"report: {report.page(options.out, *report.read_live(), pages=pages)}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
