@@ -4,9 +4,10 @@ Inputs are `x [shape=(batch, frames, n_mfcc)]` and `mask [shape=(batch, frames, 
 writes on padding is set back to zero before the next one looks, so padding and batch-mates never change a prediction.
 """
 
-import keras
-from keras import layers, ops
+from ser_utils.sequence import quiet_keras
 
+keras = quiet_keras()
+layers, ops = keras.layers, keras.ops
 EPSILON = 1e-4  # under square roots: the slope of sqrt at 0 is infinite
 
 

@@ -14,7 +14,7 @@ def _axes(ax, size):
     return ax if ax is not None else plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def confusion(counts, classes, title="", normalise=True, ax=None):
+def confusion(counts, classes, title="", normalise=True, ax=None, colorbar=True):
     """Actual (rows) against predicted (columns): row shares in per cent, or counts.
 
     Parameters
@@ -27,6 +27,7 @@ def confusion(counts, classes, title="", normalise=True, ax=None):
     normalise : bool
         Each row as shares of its actual class.
     ax : matplotlib Axes, optional
+    colorbar : bool
 
     Returns
     -------
@@ -38,9 +39,10 @@ def confusion(counts, classes, title="", normalise=True, ax=None):
     side = 1.6 + 0.6 * len(classes)
     ax = _axes(ax, (side + 0.8, side))
     names = [name.replace("_", " ") for name in classes]
-    sns.heatmap(shares if normalise else counts, annot=shares.round() if normalise else counts, fmt=".0f",
+    shown = shares if normalise else counts
+    sns.heatmap(shown, annot=np.where(shown.round() > 0, shown.round().astype(int).astype(str), ""), fmt="",
                 cmap=SEQUENTIAL, vmin=0, vmax=100 if normalise else None, square=True, linewidths=0.5,
-                xticklabels=names, yticklabels=names, ax=ax, annot_kws={"size": 9},
+                xticklabels=names, yticklabels=names, ax=ax, annot_kws={"size": 9}, cbar=colorbar,
                 cbar_kws={"label": "% of the actual class" if normalise else "clips", "shrink": 0.8})
     ax.set(xlabel="predicted", ylabel="actual", title=title)
     ax.tick_params(axis="y", rotation=0)
@@ -58,7 +60,7 @@ def recall_by_class(predictions, ax=None):
     """
     labels = predictions["labels"].iloc[0]
     classes = scores.CLASSES[labels]
-    ax = _axes(ax, (8, 4))
+    ax = _axes(ax, (7.4, 4))
     for number, (model, rows) in enumerate(predictions.groupby("model", sort=False)):
         ax.plot(100 * scores.recalls(scores.confusion(rows, labels)), marker=MARKS[number % len(MARKS)],
                 color=COLOURS[number % len(COLOURS)], linestyle=":", label=model)
@@ -90,6 +92,7 @@ def training_curves(histories, axes=None):
                 ax.plot(epochs, history[f"val_{metric}"], color=colour, linestyle="--",
                         label=f"{name}, validation")
             ax.set(xlabel="epoch", ylabel=metric)
+            ax.xaxis.get_major_locator().set_params(integer=True)
     axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return axes
 

@@ -263,7 +263,8 @@ def _crop(clip, frames, rng):
 def _bar(keras, epochs, name):
     from tqdm.auto import tqdm
 
-    bar = tqdm(total=epochs, desc=name, unit="epoch")
+    # in a notebook tqdm does not heed its own variable
+    bar = tqdm(total=epochs, desc=name, unit="epoch", disable=os.environ.get("TQDM_DISABLE") == "1")
 
     class Bar(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
