@@ -69,10 +69,10 @@ def test_every_cell_runs_in_jupyterlab(path, lab, chromium):
     page.on("request", lambda request: None if request.url.startswith((base, "blob:", "data:"))
             else abroad.append(request.url))
     page.goto(f"{base}/lab/tree/notebooks/{path.name}?token={token}&reset")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=WAIT)
     run = "window.jupyterapp.commands.execute"
-    page.wait_for_function("() => window.jupyterapp && document.querySelector('.jp-Notebook-ExecutionIndicator"
-                           "[data-status=idle]')", timeout=WAIT)
+    idle = """() => { const context = window.jupyterapp?.shell.currentWidget?.sessionContext
+                      return context?.isReady && context.session?.kernel?.status === 'idle' }"""
+    page.wait_for_function(idle, timeout=WAIT)
     page.evaluate(f"{run}('notebook:clear-all-cell-outputs')")
     state = """() => {
         const notebook = window.jupyterapp.shell.currentWidget.content
@@ -81,10 +81,11 @@ def test_every_cell_runs_in_jupyterlab(path, lab, chromium):
         return {counts: cells.map(cell => cell.execution_count),
                 errors: outputs.filter(output => output.output_type === 'error').map(output => output.evalue),
                 figures: outputs.filter(output => output.data && output.data['image/png']).length}}"""
-    page.evaluate(f"{run}('runmenu:run-all')")
-    page.wait_for_function(f"() => {{ const now = ({state})(); const last = now.counts.at(-1);"
-                           "return now.errors.length || last === now.counts.length }", timeout=WAIT)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=WAIT)
+    assert set(page.evaluate(state)["counts"]) == {None}
+    page.evaluate(f"() => {{ {run}('runmenu:run-all') }}")
+    page.wait_for_function(f"() => {{ const now = ({state})();"
+                           "return now.errors.length || now.counts.at(-1) === now.counts.length }", timeout=WAIT)
+    page.wait_for_function(idle, timeout=WAIT)
     now = page.evaluate(state)
     page.close()
     assert now["errors"] == []
