@@ -6,10 +6,10 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
-from conftest import MINIATURE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import MINIATURE
 from ser_utils import audio
 
 SR = 16000

@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MINIATURE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import MINIATURE
 from ser_utils import corpora, splits
 
 

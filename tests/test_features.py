@@ -3,10 +3,10 @@
 import librosa
 import numpy as np
 import pytest
-from conftest import MINIATURE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conftest import MINIATURE
 from ser_utils import audio, descriptors, features
 
 VARIANTS = [

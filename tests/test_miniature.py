@@ -6,8 +6,8 @@ Orders of anger, fear, happiness, sadness and tenderness (calm): Juslin & Laukka
 import numpy as np
 import pytest
 import soundfile
-from conftest import MINIATURE
 
+from conftest import MINIATURE
 from ser_utils import corpora, store
 
 

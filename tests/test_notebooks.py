@@ -15,6 +15,7 @@ import notebooks
 
 NUMBERED = sorted(notebooks.FOLDER.glob("*.ipynb"))
 ALL = notebooks.notebooks()
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
 EXEMPT = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 
 
@@ -58,7 +59,7 @@ def test_prose_leads_and_cells_are_short(path):
     assert len(prose) >= len(code)
     lengths = [len(cell.source.splitlines()) for cell in code]
     assert max(lengths) <= 15
-    assert statistics.median(lengths) <= 4
+    assert statistics.median(lengths) <= (4 if path in NUMBERED else 6)
     importing = [number for number, cell in enumerate(code)
                  if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(ast.parse(cell.source)))]
     assert importing == [0]
@@ -122,6 +123,7 @@ def test_notebooks_become_pages_that_ask_nobody_for_anything(tmp_path):
     pages = [notebooks.page_of(path, tmp_path) for path in NUMBERED]
     for path, page in zip(NUMBERED, pages, strict=True):
         notebooks.render(path, page, pages)
+    for page in pages:
         text = page.path.read_text(encoding="utf-8")
         assert f"<title>{page.title}</title>" in text
         assert page.question
@@ -136,7 +138,7 @@ def test_notebooks_become_pages_that_ask_nobody_for_anything(tmp_path):
 def test_a_notebook_that_fails_is_named_and_kept_as_far_as_it_came(tmp_path, capsys, monkeypatch):
     broken = nbformat.v4.new_notebook(cells=[
         nbformat.v4.new_markdown_cell("# 99 Broken"), nbformat.v4.new_code_cell("print('so far')"),
-        nbformat.v4.new_code_cell("1 / 0")])
+        nbformat.v4.new_code_cell("1 / 0")], metadata=KERNEL)
     nbformat.write(broken, tmp_path / "99_broken.ipynb")
     monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
     assert notebooks.main(["--out", str(tmp_path / "pages"), "--kept", str(tmp_path / "kept")]) == 1
@@ -150,7 +152,7 @@ def test_a_notebook_that_fails_is_named_and_kept_as_far_as_it_came(tmp_path, cap
 def test_running_a_notebook_again_gives_the_same_file(tmp_path, monkeypatch):
     path = tmp_path / "01_small.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01 Small", id="a"),
-                                                   nbformat.v4.new_code_cell("2 + 2", id="b")]), path)
+                                                   nbformat.v4.new_code_cell("2 + 2", id="b")], metadata=KERNEL), path)
     made = []
     for _ in range(2):
         assert notebooks.main(["--in-place", str(path)]) == 0

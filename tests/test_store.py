@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import MINIATURE
 
+from conftest import MINIATURE
 from ser_utils import audio, corpora, descriptors, features, models, splits, store
 
 

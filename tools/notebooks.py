@@ -82,6 +82,15 @@ def render(path, page, pages):
     report.render(page.path, page.title, pages, body=f"<style>{style}</style>{body}")
 
 
+def render_all(chosen, kept, out):
+    """The pages of these notebooks, as executed in `kept`, and the report's index. Returns the path of the index."""
+    made = [page_of(path, out) for path in chosen]
+    pages = [page for page in made if page.path.parent == out]  # solutions are linked from their notebooks
+    for path, page in zip(chosen, made, strict=True):
+        render(kept / path.relative_to(FOLDER), page, pages)
+    return report.page(out, *report.read_live(), pages=pages)
+
+
 def main(arguments=None):
     """Returns the exit status: 0, or 1 when a notebook failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,9 +102,7 @@ def main(arguments=None):
     chosen, failed = [path.resolve() for path in options.notebook] or notebooks(), []
     import papermill
 
-    made = [page_of(path, options.out) for path in chosen]
-    pages = [page for page in made if page.path.parent == options.out]  # solutions are linked from their notebooks
-    for path, page in zip(chosen, made, strict=True):
+    for path in chosen:
         out = path if options.in_place else options.kept / path.relative_to(FOLDER)
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -105,10 +112,8 @@ def main(arguments=None):
             print(error, file=sys.stderr)
         if options.in_place:
             tidy(out)
-        else:
-            render(out, page, pages)
     if not options.in_place:
-        print(f"report: {report.page(options.out, *report.read_live(), pages=pages)}")
+        print(f"report: {render_all(chosen, options.kept, options.out)}")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
