@@ -120,6 +120,7 @@ def mfcc(coefficients, settings=features.Settings(), title="", ax=None):
     z = (coefficients - coefficients.mean(axis=0)) / np.maximum(coefficients.std(axis=0), 1e-6)
     ax = _heat(z, settings, "SD from the coefficient's mean", title, ax, limit=3)
     ax.set_ylabel("coefficient")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     return ax
 
 

@@ -19,6 +19,8 @@ STYLE = """
 .highlight { background: #f6f7f9; padding: .5rem .75rem; border-left: 3px solid #0072B2 }
 .highlight pre, .output_subarea pre { margin: 0; font: .85rem/1.45 ui-monospace, monospace }
 .output_subarea { margin: .5rem 0 1rem }
+.input_area + .input_area, .cell + .cell .input_area { margin-top: .5rem }
+.dataframe, .dataframe th, .dataframe td { border-width: 0 0 1px }
 .output_png { text-align: center }
 audio { max-width: 100% }
 .anchor-link, .prompt { display: none }
@@ -44,7 +46,7 @@ def execute(path, out):
 
         os.environ["TQDM_DISABLE"] = "1"  # bars inside the notebooks; papermill's own is told below
         papermill.execute_notebook(path, out, cwd=path.parent, progress_bar={"disable": False, "desc": path.stem},
-                                   log_output=False)
+                                   extra_arguments=["--log-level=ERROR"])
 
 
 def tidy(path):
