@@ -40,8 +40,9 @@ def confusion(counts, classes, title="", normalise=True, ax=None, colorbar=True)
     ax = _axes(ax, (side + 0.8, side))
     names = [name.replace("_", " ") for name in classes]
     shown = shares if normalise else counts
-    sns.heatmap(shown, annot=np.where(shown.round() > 0, shown.round().astype(int).astype(str), ""), fmt="",
-                cmap=SEQUENTIAL, vmin=0, vmax=100 if normalise else None, square=True, linewidths=0.5,
+    written = [["" if normalise and value < 0.5 else f"{value:.0f}" for value in row] for row in shown]
+    sns.heatmap(shown, annot=written, fmt="", cmap=SEQUENTIAL, vmin=0, vmax=100 if normalise else None,
+                square=True, linewidths=0.5,
                 xticklabels=names, yticklabels=names, ax=ax, annot_kws={"size": 9}, cbar=colorbar,
                 cbar_kws={"label": "% of the actual class" if normalise else "clips", "shrink": 0.8})
     ax.set(xlabel="predicted", ylabel="actual", title=title)
