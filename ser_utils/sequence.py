@@ -12,6 +12,7 @@ import warnings
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from ser_utils.augment import Augment, pad
 
@@ -134,8 +135,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self._compile(keras, len(batches))
         callbacks = [_bar(keras, self.epochs, self.network_.name)] if self.progress else []
         held = validation and (self._padded(self._standardised(_check(validation[0]))), self._one_hot(validation[1]))
-        self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
-                                          validation_data=held).history
+        with threadpool_limits(1):  # NumPy's second thread would fight TensorFlow's one for a core
+            self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
+                                              validation_data=held).history
         self.network_.compile(jit_compile=False)  # clips come in many lengths; XLA would compile each
         return self
 
