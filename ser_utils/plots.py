@@ -86,13 +86,12 @@ def training_curves(histories, axes=None):
     """
     axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")[1]
     for number, (name, history) in enumerate(histories.items()):
-        for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
-            epochs, colour = np.arange(1, len(history[metric]) + 1), COLOURS[number % len(COLOURS)]
-            ax.plot(epochs, history[metric], color=colour, label=f"{name}, training")
-            if f"val_{metric}" in history:
-                ax.plot(epochs, history[f"val_{metric}"], color=colour, linestyle="--",
-                        label=f"{name}, validation")
-            ax.set(xlabel="epoch", ylabel=metric)
+        for ax, metric, unit, scale in zip(axes, ("loss", "accuracy"), ("loss", "accuracy (%)"), (1, 100), strict=True):
+            for key, side, line in ((metric, "training", "-"), (f"val_{metric}", "validation", "--")):
+                if key in history:
+                    ax.plot(np.arange(1, len(history[key]) + 1), scale * np.asarray(history[key]), line,
+                            color=COLOURS[number % len(COLOURS)], label=f"{name}, {side}")
+            ax.set(xlabel="epoch", ylabel=unit)
             ax.xaxis.get_major_locator().set_params(integer=True)
     axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return axes
