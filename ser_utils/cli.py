@@ -48,9 +48,9 @@ def _parser():
     compare.add_argument("--model", nargs="+", metavar="NAME",
                          help="chance, svm, original_cnn, mlp, lstm, cnn, or your own as package.module:Estimator "
                               "(default: mlp lstm cnn; with --publish, every published row)")
-    compare.add_argument("--protocol", nargs="+", choices=["speaker-independent", "random-split", "leak-random",
-                         "leak-repetitions", "leak-speakers", "leak-speakers-statement"],
-                         help="default: speaker-independent")
+    compare.add_argument("--protocol", nargs="+", help="default: speaker-independent; nested is for choosing",
+                         choices=["speaker-independent", "random-split", "nested", "leak-random", "leak-repetitions",
+                                  "leak-speakers", "leak-speakers-statement"])
     compare.add_argument("--labels", choices=["emotion", "gender_emotion"],
                          help="8 emotions, or the ten codes of gender and emotion (default: emotion)")
     compare.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")

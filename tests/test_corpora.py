@@ -1,6 +1,7 @@
 """Folders to clips tables to folds: names, departures, and nobody on two sides."""
 
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import MINIATURE
-from ser_utils import corpora, splits
+from ser_utils import compare, corpora, splits
 
 
 @pytest.fixture
@@ -152,3 +153,25 @@ def test_each_rung_of_the_leak_keeps_apart_what_it_says_and_all_learn_equally_mu
         met = np.isin(line[folds[0].test], line[np.concatenate([folds[0].train, folds[0].validation])]).mean()
         assert met > 0.3 if protocol == "leak-random" else met == 0
     assert len(learned_counts) == 1
+
+
+def test_what_a_fold_may_choose_by_is_blind_to_its_own_test(shipped):
+    sys.path.insert(0, str(corpora.ROOT / "tools"))
+    import choose
+
+    clips = shipped.clips
+    tests = [set(clips["speaker"].iloc[fold.test]) for fold in splits.speaker_independent(clips)]
+    nested = splits.nested(clips)
+    rows = pd.concat([clips.iloc[fold.validation].assign(fold=fold.fold, trained=" ".join(
+        clips["speaker"].iloc[fold.train].unique())) for fold in nested])
+    for fold in nested:
+        assert not len(fold.test)
+        assert len(fold.train) + len(fold.validation) == len(clips)
+    for number, test in enumerate(tests):
+        seen, _ = choose.blind(rows, number, clips)
+        assert len(seen) == (24 - len(test)) * 60
+        assert not test & set(seen["speaker"])
+        for trained, part in seen.groupby("trained"):
+            assert not (set(part["speaker"]) | test) & set(trained.split())
+    with pytest.raises(ValueError, match="for choosing"):
+        compare.plan(["svm"], ["nested"], part="test", clips=clips)
