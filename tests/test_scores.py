@@ -233,6 +233,15 @@ def test_the_quick_schedule_ends_where_the_originals_does():
     assert abs(last["quick"] - last["full"]) < 0.03 * first["full"]
 
 
+def test_a_rung_that_nobody_published_is_a_dash():
+    summary = scores.summary(predictions(protocol="leak-speakers"))
+    [(heading, shown)] = report.tables(summary)
+    assert heading.startswith("What the split hides")
+    first, *cells = shown.iloc[0]
+    assert (first, cells.count("–")) == ("m", 3)
+    assert cells[2].startswith(report.percent(summary["uar"].item()))
+
+
 def test_the_readme_shows_the_published_figures():
     readme = (corpora.ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.search("<!-- results -->\n(.*?)\n<!-- /results -->", readme, re.DOTALL)
