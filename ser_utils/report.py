@@ -77,8 +77,8 @@ def rungs(summary):
         percent(one["uar"]) + ("" if pd.isna(one["low"]) else f" ({_pair(one['low'], '–', one['high'])})")
         for one in summary.to_dict("records")])
     order = summary.groupby("model")["uar"].mean().sort_values().index
-    wide = shown.pivot_table("shown", "model", "rung", aggfunc="first").reindex(index=order, columns=RUNGS.values())
-    return wide.fillna("–").rename_axis(columns=None).reset_index()
+    wide = shown.pivot_table("shown", "model", "rung", aggfunc="first", fill_value="–").loc[order]
+    return wide.reindex(columns=RUNGS.values(), fill_value="–").rename_axis(columns=None).reset_index()
 
 
 def markdown(summary):
