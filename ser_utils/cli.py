@@ -6,7 +6,7 @@ import traceback
 import warnings
 from pathlib import Path
 
-from ser_utils import corpora
+from ser_utils import corpora, splits
 
 BUILD = Path("build")
 
@@ -49,9 +49,8 @@ def _parser():
                          help="chance, svm, original_cnn, mlp, lstm, cnn, or your own as package.module:Estimator "
                               "(default: mlp lstm cnn; with --publish, every published row)")
     compare.add_argument("--protocol", nargs="+", help="default: speaker-independent; nested is for choosing",
-                         choices=["speaker-independent", "random-split", "nested", "leak-random", "leak-repetitions",
-                                  "leak-speakers", "leak-speakers-statement"])
-    compare.add_argument("--labels", choices=["emotion", "gender_emotion"],
+                         choices=list(splits.PROTOCOLS))
+    compare.add_argument("--labels", choices=list(splits.CLASSES),
                          help="8 emotions, or the ten codes of gender and emotion (default: emotion)")
     compare.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")
     compare.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: every fold")

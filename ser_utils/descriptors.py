@@ -50,7 +50,7 @@ def describe(y, speech, sr):
 
 
 # The original project's feature: 13 MFCCs of 2.5 s from 0.5 s at 44.1 kHz, averaged over the coefficients, which leaves
-# one number a frame: nearly the level of the bands below 300 Hz, where that average has most of its weight
+# one number a frame: nearly the level of the bands up to about 300 Hz, where that average has most of its weight
 CONTOUR_SETTINGS = features.Settings(sr=44100, n_fft=2048, hop_length=512, n_mels=128, n_mfcc=13, fmin=0.0)
 CONTOUR_FRAMES = 216
 

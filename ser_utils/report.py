@@ -14,6 +14,7 @@ PAGE = Path(__file__).with_suffix(".html")
 HEADINGS = {
     ("speaker-independent", "emotion"): "Unseen speakers, 8 emotions",
     ("speaker-independent", "gender_emotion"): "Unseen speakers, ten classes (gender × 5 emotions)",
+    ("nested", "emotion"): "For choosing: unseen speakers, 8 emotions, fewer to learn from",
     ("random-split", "emotion"): "Files split at random, 8 emotions",
     ("random-split", "gender_emotion"): "Files split at random, ten classes: the original's way",
 }
@@ -34,7 +35,7 @@ def _pair(first, between, second):
 def row(entry):
     """One line of the result table, as shown everywhere. dict of str to str"""
     shown = {"model": entry["model"], "UAR": percent(entry["uar"])}
-    if entry["protocol"] == "speaker-independent":
+    if entry["protocol"] in splits.UNSEEN:
         shown |= {"95 % interval": _pair(entry["low"], "–", entry["high"]),
                   "SD over seeds": percent(entry["sd_seeds"]),
                   "mean ± SD over folds": _pair(entry["uar_folds"], " ± ", entry["sd_folds"])}

@@ -6,7 +6,6 @@ the others are measured against, speaker by speaker.
 """
 
 import argparse
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -14,31 +13,37 @@ import pandas as pd
 from ser_utils import compare, scores, splits, store
 
 
-def blind(rows, fold, clips):
-    """The rows that fold `fold` may choose by: of other groups, from models that met neither those nor its own."""
-    groups = [set(clips["speaker"].iloc[split.test]) for split in splits.speaker_independent(clips)]
-    pairs = list(combinations(range(len(groups)), 2))
-    mine = rows[rows["fold"].isin([number for number, pair in enumerate(pairs) if fold in pair])]
-    return mine[~mine["speaker"].isin(groups[fold])], len(groups)
+def blind(rows, group):
+    """The rows to choose by for the fold that tests `group`: of others, from models that met neither those nor it.
+
+    Parameters
+    ----------
+    rows : pd.DataFrame
+        A predictions table of the nested protocol.
+    group : set of str
+        Speakers.
+    """
+    without = rows.groupby("fold")["speaker"].agg(lambda speakers: group <= set(speakers))
+    return rows[rows["fold"].map(without) & ~rows["speaker"].isin(group)]
 
 
 def table(rows, clips, labels="emotion"):
-    """A row a model: UAR by fold as that fold may see it, mean, and difference to the first model with its SE.
+    """A row a model: UAR by fold as that fold may see it, mean, and gain over the first model by speaker, with its SE.
 
     Returns
     -------
     pd.DataFrame
         In per cent.
     """
+    groups = {f"fold {split.fold}": set(clips["speaker"].iloc[split.test])
+              for split in splits.speaker_independent(clips)}
     lines, by_speaker = {}, {}
     for model, part in rows.groupby("model", sort=False):
-        folds = range(blind(part, 0, clips)[1])
-        seen = [100 * scores.uar(scores.confusion(blind(part, fold, clips)[0], labels)) for fold in folds]
+        seen = {fold: 100 * scores.uar(scores.confusion(blind(part, group), labels)) for fold, group in groups.items()}
         by_speaker[model] = 100 * pd.Series({who: scores.uar(scores.confusion(one, labels))
                                              for who, one in part.groupby("speaker")})
         gain = by_speaker[model] - next(iter(by_speaker.values()))
-        lines[model] = {**{f"fold {fold}": value for fold, value in zip(folds, seen, strict=True)},
-                        "mean": np.mean(seen), "gain": gain.mean(), "SE": gain.std(ddof=1) / np.sqrt(len(gain))}
+        lines[model] = {**seen, "mean": np.mean(list(seen.values())), "gain": gain.mean(), "SE": gain.sem()}
     return pd.DataFrame(lines).T.round(1)
 
 

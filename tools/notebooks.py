@@ -14,17 +14,6 @@ from pathlib import Path
 from ser_utils import corpora, report
 
 FOLDER = corpora.ROOT / "notebooks"
-STYLE = """
-.input_area, .output_subarea { overflow-x: auto }
-.highlight { background: #f6f7f9; padding: .5rem .75rem; border-left: 3px solid #0072B2 }
-.highlight pre, .output_subarea pre { margin: 0; font: .85rem/1.45 ui-monospace, monospace }
-.output_subarea { margin: .5rem 0 1rem }
-.input_area + .input_area, .cell + .cell .input_area { margin-top: .5rem }
-.dataframe, .dataframe th, .dataframe td { border-width: 0 0 1px }
-.output_png { text-align: center }
-audio { max-width: 100% }
-.anchor-link, .prompt { display: none }
-"""
 
 
 def notebooks():
@@ -80,8 +69,8 @@ def render(path, page, pages):
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_filename(str(path))
     body = re.sub(r'(href="(?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r"\1.html", body)
-    style = STYLE + HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    report.render(page.path, page.title, pages, body=f"<style>{style}</style>{body}")
+    code = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    report.render(page.path, page.title, pages, body=f"<style>{code}</style>{body}")
 
 
 def render_all(chosen, kept, out):
