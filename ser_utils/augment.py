@@ -1,38 +1,37 @@
 """Training clips made different without changing what they say: each epoch hears every clip anew."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from ser_utils import features
+
+STEPS = 200  # to a factor of e: frequency warps come in steps, each computed once
 
 
 @dataclass(frozen=True)
 class Augment:
     """How far a training clip may be moved. Zero everywhere leaves it as it is.
 
-    Tempo, pitch and level act on the log-mel spectrogram that the MFCCs give back (exact at full order); the mask
-    (Park et al. 2019) on standardised coefficients, where zero is the mean; mixup (Zhang et al. 2018) on whole clips.
+    Tempo, frequency (a longer or shorter vocal tract: Jaitly & Hinton 2013) and level act on the log-mel spectrogram
+    that the MFCCs give back (exact at full order); the mask (Park et al. 2019) on standardised coefficients, where zero
+    is the mean; mixup (Zhang et al. 2018) on whole clips.
     """
 
     tempo: float = 0.0  # log of the largest factor
-    shift: float = 0.0  # mel bands up or down
+    warp: float = 0.0  # of frequency: log of the largest factor
     gain: float = 0.0  # dB
     mask: int = 0  # frames, twice a clip
     mixup: float = 0.0  # the beta distribution's parameter
 
-    def warp(self, coefficients, rng):
-        """One clip at another tempo, pitch and level. [shape=(frames, n_mfcc)] to [shape=(other frames, n_mfcc)]"""
-        if not (self.tempo or self.shift or self.gain):
-            return coefficients
+    def move(self, coefficients, rng):
+        """A clip of another tempo, vocal tract and level. [shape=(frames, n_mfcc)] to [shape=(other frames, n_mfcc)]"""
         if self.tempo:
             frames = max(2, round(len(coefficients) * np.exp(rng.uniform(-self.tempo, self.tempo))))
             coefficients = _resample(coefficients, np.linspace(0, len(coefficients) - 1, frames))
-        if self.shift:
-            mel = features.log_mel(coefficients)
-            bands = mel.shape[1]
-            moved = np.clip(np.arange(bands) + rng.uniform(-self.shift, self.shift), 0, bands - 1)
-            coefficients = (_resample(mel.T, moved).T @ features.dct_matrix(bands, bands).T).astype(np.float32)
+        if self.warp:
+            coefficients = warped(coefficients, rng.uniform(-self.warp, self.warp))
         if self.gain:
             louder = rng.uniform(-self.gain, self.gain) * np.sqrt(coefficients.shape[1])  # all bands, so c0 alone
             coefficients = coefficients + np.eye(1, coefficients.shape[1], dtype=np.float32) * np.float32(louder)
@@ -56,6 +55,20 @@ class Augment:
         share, other = np.maximum(share, 1 - share), rng.permutation(len(x))
         mixed = x * share[:, None, None] + x[other] * (1 - share)[:, None, None]
         return mixed, np.maximum(mask, mask[other]), y * share[:, None] + y[other] * (1 - share)[:, None]
+
+
+def warped(coefficients, by):
+    """One clip with all frequencies scaled by exp(by), to half a per cent. Same shape."""
+    return coefficients @ _warp(round(by * STEPS), coefficients.shape[1])
+
+
+@lru_cache(maxsize=512)
+def _warp(steps, bands):
+    """What warps frequency, in terms of MFCCs of so many bands at the default band edges. [shape=(bands, bands)]"""
+    centres = features.mel_centres(features.Settings(n_mels=bands, n_mfcc=bands))
+    heard = np.interp(centres * np.exp(-steps / STEPS), centres, np.arange(bands))
+    mel_of_each = features.dct_matrix(bands, bands)
+    return (_resample(mel_of_each.T, heard).T @ mel_of_each.T).astype(np.float32)
 
 
 def _resample(rows, positions):

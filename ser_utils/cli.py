@@ -50,8 +50,8 @@ def _parser():
                               "(default: mlp lstm cnn; with --publish, every published row)")
     compare.add_argument("--protocol", nargs="+", help="default: speaker-independent; nested is for choosing",
                          choices=list(splits.PROTOCOLS))
-    compare.add_argument("--labels", choices=list(splits.CLASSES),
-                         help="8 emotions, or the ten codes of gender and emotion (default: emotion)")
+    compare.add_argument("--labels", choices=splits.LABELS,
+                         help="emotion, the ten codes of gender and emotion, or gender (default: emotion)")
     compare.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")
     compare.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: every fold")
     compare.add_argument("--features", metavar="DIR", help="default: the RAVDESS features that ship")
@@ -62,10 +62,9 @@ def _parser():
     compare.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
     compare.set_defaults(run=_compare)
 
-    report = commands.add_parser("report", help="the published comparison, as text, JSON or a page",
+    report = commands.add_parser("report", help="the published comparison, as text or JSON",
                                  description=_report.__doc__)
     report.add_argument("--json", action="store_true", help="every figure, for programs")
-    report.add_argument("--html", metavar="DIR", help="write a page with figures there")
     report.add_argument("--results", metavar="DIR", help="default: results/ravdess, which ships")
     report.set_defaults(run=_report)
     return parser
@@ -98,8 +97,7 @@ def _compare(options):
         print(f"\npredictions and the trace of this look: {results}")
         return 0
     rows, histories = compare.run(units, features, BUILD / "units", jobs=options.jobs)
-    out = Path(options.out or report.LIVE)
-    report.keep_live(out, rows, histories, clips)
+    compare.keep(Path(options.out or BUILD / "compare"), rows, histories, report.synthetic(clips).strip())
     published = scores.summary(publish.load()) if not report.synthetic(clips) and publish.exists() else None
     print(report.beside(scores.summary(rows), published))
     print("\nUAR and accuracy in %, on validation clips; published: on test clips, having learned the validation ones.")
@@ -126,11 +124,6 @@ def _report(options):
     from ser_utils import publish, report, scores
 
     results = Path(options.results or publish.PUBLISHED / "ravdess")
-    if options.html and (report.read_live()[0] is None or options.results):
-        publish.load(results)  # a page needs something on it: say what is missing
-    if options.html:
-        print(f"report: {report.page(options.html, *report.read_live(), results=results)}")
-        return 0
     summary = scores.summary(publish.load(results))
     print(summary.to_json(orient="records", indent=1) if options.json else report.markdown(summary))
     return 0

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import models, splits, store
+from ser_utils.features import by_speaker
 
 PACKAGE = Path(__file__).parent
 DECIDES = ("features.py", "splits.py", "augment.py", "networks.py", "sequence.py", "models.py", "compare.py")
@@ -111,7 +112,8 @@ def run_unit(unit, features=store.SHIPPED):
     Returns
     -------
     pd.DataFrame, dict
-        Its rows of the predictions table; and its training history, with `seconds`.
+        Its rows of the predictions table; and its training history, with the `seconds` it took, the `ms_a_clip` of
+        predicting, and a network's number of `parameters`.
     """
     from threadpoolctl import threadpool_limits
 
@@ -121,6 +123,8 @@ def run_unit(unit, features=store.SHIPPED):
     y = splits.label(data.clips, unit.labels)
     learned, asked = ((split.train, split.validation) if unit.part == "validation" else
                       (np.sort(np.concatenate([split.train, split.validation])), split.test))
+    if split.known is not None:
+        X = by_speaker(X, data.clips["speaker"].to_numpy(), split.known, learned)
     estimator = model.estimator(unit.seed)
     with threadpool_limits(1):
         if unit.part == "validation" and hasattr(estimator, "network"):  # curves to look at; nothing is decided on them
@@ -128,19 +132,21 @@ def run_unit(unit, features=store.SHIPPED):
                           validation=([X[row] for row in asked], y[asked].astype(str)))
         else:
             estimator.fit([X[row] for row in learned], y[learned].astype(str))
+        trained = time.perf_counter()
         probabilities = estimator.predict_proba([X[row] for row in asked])
-    rows = _rows(unit, data.clips.iloc[asked], y[asked], estimator.classes_, probabilities)
-    history = {**getattr(estimator, "history_", {}), "seconds": time.perf_counter() - started}
+    given = pd.DataFrame(probabilities, columns=estimator.classes_)
+    given = given.reindex(columns=splits.classes(data.clips, unit.labels), fill_value=0.0).add_prefix("p_").round(5)
+    rows = _keys(unit, data.clips.iloc[asked]).assign(emotion=y[asked]).join(given)
+    history = {**getattr(estimator, "history_", {}), "seconds": trained - started,
+               "ms_a_clip": 1000 * (time.perf_counter() - trained) / len(asked)}
+    if hasattr(estimator, "network_"):
+        history["parameters"] = estimator.network_.count_params()
     return rows, history
 
 
-def _rows(unit, clips, truth, classes, probabilities):
+def _keys(unit, clips):
     keys = {name: value for name, value in asdict(unit).items() if name != "part"}
-    rows = pd.DataFrame({**keys, "clip": clips["clip"].to_numpy(), "speaker": clips["speaker"].to_numpy(),
-                         "emotion": truth})
-    given = pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
-    wanted = [f"p_{name}" for name in splits.CLASSES[unit.labels]]
-    return rows.join(given.reindex(columns=wanted, fill_value=0.0).round(5))
+    return pd.DataFrame({**keys, **{name: clips[name].to_numpy() for name in ("clip", "speaker")}})
 
 
 def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, progress=True):
@@ -192,3 +198,11 @@ def _keep(unit, features, path):
     partial = path.with_suffix(f".{os.getpid()}.partial")
     rows.to_csv(partial, index=False, lineterminator="\n")
     partial.replace(path)  # a run killed here leaves a whole checkpoint or none
+
+
+def keep(folder, rows, histories, note=""):
+    """Leave what `run` gave in a folder, for the report: predictions, a history a model, and a note of the corpus."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(folder / "predictions.csv.gz", index=False)
+    curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
+    (folder / "about.json").write_text(json.dumps({"note": note, "curves": curves}), encoding="utf-8")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
+# in reading order; a corpus's further ones follow by alphabet
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 SUFFIXES = (".wav", ".flac")
 MARK = "SYNTHETIC.md"  # a folder with this file holds synthetic speech, and every table made from it says so
@@ -30,21 +31,42 @@ class Corpus:
     name: str
     title: str
     clips: int
+    example: str  # a file's stem
     pattern: str  # of a file's stem, with a group for every field
+    words: dict  # field to what its codes mean; a field that is not here means what it says
+    males: tuple  # speakers; the others are female
     remedy: str
 
 
-RAVDESS = Corpus(
-    name="ravdess",
-    title="RAVDESS speech",
-    clips=1440,
-    # modality 03 audio only, channel 01 speech; then emotion-intensity-statement-repetition-actor
-    pattern=r"03-01-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<statement>0[12])-(?P<repetition>0[12])"
-            r"-(?P<speaker>0[1-9]|1\d|2[0-4])",
-    remedy="download Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976 and unzip it there, "
-           "or name the folder that has it as argument or in SER_DATA",
-)
-CORPORA = {RAVDESS.name: RAVDESS}
+CORPORA = {corpus.name: corpus for corpus in (
+    Corpus(
+        name="ravdess",
+        title="RAVDESS speech",
+        clips=1440,
+        example="03-01-05-01-02-01-12",
+        # modality 03 audio only, channel 01 speech; then emotion-intensity-statement-repetition-actor
+        pattern=r"03-01-(?P<emotion>0[1-8])-(?P<intensity>0[12])-(?P<statement>0[12])-(?P<repetition>0[12])"
+                r"-(?P<speaker>0[1-9]|1\d|2[0-4])",
+        words={"emotion": {f"0{code}": name for code, name in enumerate(EMOTIONS, 1)},
+               "intensity": {"01": "normal", "02": "strong"},
+               "statement": {"01": "kids", "02": "dogs"},  # "... are talking / sitting by the door"
+               "repetition": {"01": 1, "02": 2}},
+        males=tuple(f"{actor:02d}" for actor in range(1, 25, 2)),
+        remedy="download Audio_Speech_Actors_01-24.zip from https://zenodo.org/records/1188976 and unzip it there, "
+               "or name the folder that has it as argument or in SER_DATA"),
+    Corpus(  # Burkhardt et al. 2005
+        name="emodb",
+        title="EMO-DB",
+        clips=535,
+        example="03a01Fa",
+        pattern=r"(?P<speaker>03|08|09|1[0-6])(?P<statement>[ab]\d\d)(?P<emotion>[WLEAFTN])(?P<repetition>[a-f])",
+        words={"emotion": {"W": "angry", "L": "bored", "E": "disgust", "A": "fearful", "F": "happy", "T": "sad",
+                           "N": "neutral"},
+               "repetition": {letter: number for number, letter in enumerate("abcdef", 1)}},
+        males=("03", "10", "11", "12", "15"),
+        remedy="download emodb.zip from https://zenodo.org/records/7447302 and unzip it there, or name the folder that "
+               "has it as argument or in SER_DATA"),
+)}
 
 
 def folder_of(corpus="ravdess", folder=None):
@@ -85,9 +107,10 @@ def read(folder=None, corpus="ravdess"):
     rows, synthetic = {}, (folder / MARK).is_file()
     for path, match in named:
         if match and path.stem not in rows:  # the published zip is often unpacked twice, one copy inside the other
-            rows[path.stem] = {**_row(folder, path, match), "corpus": known.name + " (synthetic)" * synthetic}
+            rows[path.stem] = {**_row(known, folder, path, match),
+                               "corpus": known.name + " (synthetic)" * synthetic}
     if not rows:
-        raise CorpusError(f"no {known.title} recording (*.wav or *.flac named like 03-01-05-01-02-01-12) in {folder}"
+        raise CorpusError(f"no {known.title} recording (*.wav or *.flac named like {known.example}) in {folder}"
                           f"{'' if folder.is_dir() else ', which is not a folder'}; {known.remedy}")
     copies = sum(bool(match) for _, match in named) - len(rows)
     _warn_of_departures(known, folder, known.clips if synthetic else len(rows), copies,
@@ -95,18 +118,10 @@ def read(folder=None, corpus="ravdess"):
     return pd.DataFrame(sorted(rows.values(), key=lambda row: row["clip"]), columns=COLUMNS)
 
 
-def _row(folder, path, match):
-    field = match.groupdict()
-    return {
-        "clip": path.stem,
-        "path": path.relative_to(folder).as_posix(),
-        "speaker": field["speaker"],
-        "gender": "male" if int(field["speaker"]) % 2 else "female",
-        "emotion": EMOTIONS[int(field["emotion"]) - 1],
-        "intensity": ("normal", "strong")[int(field["intensity"]) - 1],
-        "statement": ("kids", "dogs")[int(field["statement"]) - 1],  # "... are talking / sitting by the door"
-        "repetition": int(field["repetition"]),
-    }
+def _row(known, folder, path, match):
+    field = {name: known.words.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
+    return {"intensity": "normal", **field, "clip": path.stem, "path": path.relative_to(folder).as_posix(),
+            "gender": "male" if field["speaker"] in known.males else "female"}
 
 
 def _warn_of_departures(known, folder, clips, copies, odd):

@@ -157,6 +157,32 @@ def _liveliness(c):
     return np.sqrt(np.square(slopes).sum(axis=0) / max(1, len(slopes)))
 
 
+def by_speaker(sequences, speakers, known, learned):
+    """Each speaker's coefficients brought from the mean and SD of clips of their own to those of the training speakers.
+
+    Parameters
+    ----------
+    sequences : list of np.ndarray [shape=(frames, n_mfcc)]
+    speakers : np.ndarray [shape=(clips,)]
+    known : np.ndarray of int
+        Rows by which each speaker is measured: some of everybody's.
+    learned : np.ndarray of int
+        Training rows; their speakers' mean of means and of SDs is where everybody is brought.
+
+    Returns
+    -------
+    list of np.ndarray [shape=(frames, n_mfcc)], float32
+    """
+    measured = {}
+    for speaker in np.unique(speakers):
+        frames = np.concatenate([sequences[row] for row in known if speakers[row] == speaker])
+        measured[speaker] = np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
+    mean, sd = np.mean([measured[speaker] for speaker in np.unique(speakers[learned])], axis=0)
+    moved = ((sequence - measured[speaker][0]) / measured[speaker][1] * sd + mean
+             for sequence, speaker in zip(sequences, speakers, strict=True))
+    return [sequence.astype(np.float32) for sequence in moved]
+
+
 def clip_features(path, settings=Settings()):
     """One recording as a model sees it: read, silence trimmed, MFCC.
 

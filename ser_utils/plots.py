@@ -59,11 +59,10 @@ def recall_by_class(predictions, ax=None):
     -------
     matplotlib Axes
     """
-    labels = predictions["labels"].iloc[0]
-    classes = scores.CLASSES[labels]
+    classes = scores.classes(predictions)
     ax = _axes(ax, (7.4, 4))
     for number, (model, rows) in enumerate(predictions.groupby("model", sort=False)):
-        ax.plot(100 * scores.recalls(scores.confusion(rows, labels)), marker=MARKS[number % len(MARKS)],
+        ax.plot(100 * scores.recalls(scores.confusion(rows)), marker=MARKS[number % len(MARKS)],
                 color=COLOURS[number % len(COLOURS)], linestyle=":", label=model)
     ax.axhline(100 / len(classes), color="0.4", linewidth=1, linestyle="--", label="chance")
     ax.set_xticks(range(len(classes)), [name.replace("_", " ") for name in classes], rotation=30, ha="right")

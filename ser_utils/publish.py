@@ -9,18 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import compare, corpora, models, scores, splits
+from ser_utils import compare, corpora, models, scores
 
 PUBLISHED = corpora.ROOT / "results"
 KEYS = scores.KEYS
 LEARNED = ("mlp", "lstm", "cnn")
-ROWS = (  # models, protocol, labels, seeds: everything this repository publishes on RAVDESS
-    (LEARNED, "speaker-independent", "emotion", (0, 1, 2)),
-    (("chance", "svm", "original_cnn"), "speaker-independent", "emotion", (0,)),
-    (tuple(models.MODELS), "random-split", "gender_emotion", (0,)),
-    (("chance", "svm", "original_cnn", "cnn"), "speaker-independent", "gender_emotion", (0,)),
-    *((("svm", *LEARNED), protocol, "emotion", (0,)) for protocol in splits.LEAK),
-)
 
 
 class UncommittedError(RuntimeError):
@@ -28,9 +21,19 @@ class UncommittedError(RuntimeError):
 
 
 def everything(clips):
-    """The units of all published rows. list of compare.Unit"""
-    return [unit for names, protocol, labels, seeds in ROWS
-            for unit in compare.plan(names, [protocol], labels, seeds, part="test", clips=clips)]
+    """The units of all that this repository publishes of a corpus, as `rows.csv` of its results says.
+
+    Returns
+    -------
+    list of compare.Unit
+    """
+    [corpus] = clips["corpus"].unique()
+    path = PUBLISHED / corpus / "rows.csv"
+    if not path.is_file():
+        raise ValueError(f"corpus {corpus}: no rows are published of it; name models with --model")
+    return [unit for row in pd.read_csv(path, dtype=str).itertuples()
+            for unit in compare.plan(row.models.split(), row.protocols.split(), row.labels,
+                                     [int(seed) for seed in row.seeds.split()], part="test", clips=clips)]
 
 
 def _git(*arguments):
@@ -119,12 +122,14 @@ def _fill_in(results, looks, rows, histories, data):
     for key, part in rows.groupby(KEYS, sort=False):
         line = looks.index[(looks[KEYS] == list(key)).all(axis=1)][-1]
         looks.loc[line, "uar"] = round(scores.summary(part)["uar"].item(), 4)
-        seconds = [value["seconds"] for unit, value in histories.items()
-                   if (unit.model, unit.protocol, unit.labels) == key]
+        costs = pd.DataFrame([value for unit, value in histories.items()
+                              if (unit.model, unit.protocol, unit.labels) == key])
         made[" ".join(key)] = {
             "commit": looks.loc[line, "commit"], "settings": models.find(key[0]).settings,
             "features": asdict(data.settings), "features_digest": data.digest, "versions": compare.versions(),
-            "units": len(seconds), "core_minutes": round(sum(seconds) / 60, 1)}
+            "units": len(costs), "core_minutes": round(costs["seconds"].sum() / 60, 1),
+            "ms_a_clip": round(costs["ms_a_clip"].median(), 2),
+            **({"parameters": int(costs["parameters"].iloc[0])} if "parameters" in costs else {})}
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
 

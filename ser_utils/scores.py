@@ -1,31 +1,37 @@
 """Every published figure, computed from a predictions table.
 
 A predictions table has one row per clip, model, protocol, labels, seed and fold: the true class in `emotion`, and a
-column `p_<class>` for every class of its labels (empty for those of the other).
+column `p_<class>` for every class of its labels, in reading order (empty for those of other labels).
 """
 
 import numpy as np
 import pandas as pd
 
-from ser_utils.splits import CLASSES, UNSEEN
+from ser_utils.splits import UNSEEN
 
 KEYS = ["model", "protocol", "labels"]
 DRAWS = 2000  # bootstrap resamples of the speakers
 FEWEST = 6  # speakers; a bootstrap over fewer says nothing
 
 
-def predicted(rows, labels):
+def classes(rows):
+    """The classes that rows of one labelling choose between, in reading order. list of str"""
+    return [name[2:] for name in rows.columns if name.startswith("p_") and not rows[name].isna().any()]
+
+
+def predicted(rows):
     """The likeliest class of each row.
 
     Returns
     -------
     np.ndarray [shape=(rows,)] of str
     """
-    return np.array(CLASSES[labels])[rows[[f"p_{name}" for name in CLASSES[labels]]].to_numpy().argmax(axis=1)]
+    names = classes(rows)
+    return np.array(names)[rows[[f"p_{name}" for name in names]].to_numpy().argmax(axis=1)]
 
 
-def confusion(rows, labels):
-    """Counts of actual (rows) against predicted (columns) in the one reading order of the classes.
+def confusion(rows):
+    """Counts of actual (rows) against predicted (columns) in the order of `classes`.
 
     Returns
     -------
@@ -33,7 +39,7 @@ def confusion(rows, labels):
     """
     from sklearn.metrics import confusion_matrix
 
-    return confusion_matrix(rows["emotion"], predicted(rows, labels), labels=list(CLASSES[labels]))
+    return confusion_matrix(rows["emotion"], predicted(rows), labels=classes(rows))
 
 
 def recalls(counts):
@@ -66,7 +72,7 @@ def uar(counts):
     return np.nanmean(recalls(counts), axis=-1)
 
 
-def interval(rows, labels, level=0.95, draws=DRAWS):
+def interval(rows, level=0.95, draws=DRAWS):
     """Bootstrap interval of the UAR for other speakers: speakers are drawn with replacement, all their clips together.
 
     Clips of one speaker stand or fall together, so resampling clips would promise too much (Efron & Tibshirani 1993).
@@ -78,8 +84,8 @@ def interval(rows, labels, level=0.95, draws=DRAWS):
     """
     speakers, seeds = sorted(rows["speaker"].unique()), sorted(rows["seed"].unique())
     groups = dict(list(rows.groupby(["seed", "speaker"])))
-    nothing = np.zeros((len(CLASSES[labels]),) * 2, int)
-    counts = np.array([[confusion(groups[seed, speaker], labels) if (seed, speaker) in groups else nothing
+    nothing = np.zeros((len(classes(rows)),) * 2, int)
+    counts = np.array([[confusion(groups[seed, speaker]) if (seed, speaker) in groups else nothing
                         for speaker in speakers] for seed in seeds])
     rng = np.random.default_rng(0)
     weights = rng.multinomial(len(speakers), np.full(len(speakers), 1 / len(speakers)), size=draws)
@@ -90,12 +96,12 @@ def interval(rows, labels, level=0.95, draws=DRAWS):
 
 def gender_accuracy(rows):
     """Share of clips whose speaker's gender is right, from the ten classes: the likelier half of the codes."""
-    female = rows[[f"p_{name}" for name in CLASSES["gender_emotion"] if name.startswith("female")]].sum(axis=1)
+    female = rows[[f"p_{name}" for name in classes(rows) if name.startswith("female")]].sum(axis=1)
     return float(((female > 0.5) == rows["emotion"].str.startswith("female")).mean())
 
 
 def summary(predictions):
-    """One row per model, protocol and labels: the result table.
+    """One row per model, protocol and labels, the average of MLP, LSTM and CNN among them: the result table.
 
     Out-of-fold predictions are pooled per seed, scored, and averaged over seeds; `uar_folds` is the mean over the folds
     instead. `sd_seeds` and `sd_folds` are standard deviations (NaN for a single one); `low` and `high` bound the
@@ -105,7 +111,8 @@ def summary(predictions):
     -------
     pd.DataFrame
     """
-    return pd.DataFrame([_summary(key, rows) for key, rows in predictions.groupby(KEYS, sort=False)])
+    table = with_average(predictions)
+    return pd.DataFrame([_summary(key, rows) for key, rows in table.groupby(KEYS, sort=False)])
 
 
 def _summary(key, rows):
@@ -113,12 +120,12 @@ def _summary(key, rows):
 
     model, protocol, labels = key
     seeds = [one for _, one in rows.groupby("seed")]
-    by_seed = [float(uar(confusion(one, labels))) for one in seeds]
-    by_fold = [np.mean([uar(confusion(part, labels)) for _, part in fold.groupby("seed")])
+    by_seed = [float(uar(confusion(one))) for one in seeds]
+    by_fold = [np.mean([uar(confusion(part)) for _, part in fold.groupby("seed")])
                for _, fold in rows.groupby("fold")]
-    pairs = [(one["emotion"], predicted(one, labels)) for one in seeds]
+    pairs = [(one["emotion"], predicted(one)) for one in seeds]
     resampled = protocol in UNSEEN and rows["speaker"].nunique() >= FEWEST
-    low, high = interval(rows, labels) if resampled else (np.nan, np.nan)
+    low, high = interval(rows) if resampled else (np.nan, np.nan)
     return {
         "model": model, "protocol": protocol, "labels": labels, "seeds": len(seeds), "folds": len(by_fold),
         "clips": rows["clip"].nunique(), "speakers": rows["speaker"].nunique(),
@@ -126,11 +133,24 @@ def _summary(key, rows):
         "sd_seeds": np.std(by_seed, ddof=1) if len(by_seed) > 1 else np.nan,
         "uar_folds": np.mean(by_fold), "sd_folds": np.std(by_fold, ddof=1) if len(by_fold) > 1 else np.nan,
         "accuracy": np.mean([accuracy_score(*pair) for pair in pairs]),
-        "macro_f1": np.mean([f1_score(*pair, labels=list(CLASSES[labels]), average="macro", zero_division=0)
+        "macro_f1": np.mean([f1_score(*pair, labels=classes(rows), average="macro", zero_division=0)
                              for pair in pairs]),
-        "chance": 1 / len(CLASSES[labels]),
+        "chance": 1 / len(classes(rows)),
         "gender": np.mean([gender_accuracy(one) for one in seeds]) if labels == "gender_emotion" else np.nan,
     }
+
+
+def with_average(predictions, models=("mlp", "lstm", "cnn"), name="average"):
+    """The table and, wherever all these models answered, the mean of their probabilities as one more: one seed of each.
+
+    Returns
+    -------
+    pd.DataFrame
+    """
+    same = [column for column in predictions.columns if not column.startswith("p_") and column != "model"]
+    groups = predictions[predictions["model"].isin(models)].groupby(same, sort=False)
+    mean = groups.mean(numeric_only=True)[groups.size() == len(models)].reset_index().assign(model=name)
+    return pd.concat([predictions, mean[predictions.columns]], ignore_index=True)
 
 
 def samples(predictions, count=10, seed=0):
@@ -141,10 +161,9 @@ def samples(predictions, count=10, seed=0):
     pd.DataFrame
         clip, speaker, actual, predicted, p (of the predicted class)
     """
-    labels = predictions["labels"].iloc[0]
     rows = predictions.sample(min(count, len(predictions)), random_state=seed)
     return pd.DataFrame({
         "clip": rows["clip"], "speaker": rows["speaker"], "actual": rows["emotion"],
-        "predicted": predicted(rows, labels),
-        "p": rows[[f"p_{name}" for name in CLASSES[labels]]].max(axis=1).round(2),
+        "predicted": predicted(rows),
+        "p": rows[[f"p_{name}" for name in classes(rows)]].max(axis=1).round(2),
     }).sort_values("clip").reset_index(drop=True)

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from ser_utils.augment import Augment, pad
+from ser_utils.augment import Augment, pad, warped
 
 
 def quiet_keras():
@@ -69,8 +69,11 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     augment : Augment
     standardise : bool
         Bring each coefficient to mean 0 and SD 1 over the training frames.
-    jit_compile : bool
-        Compile the training step with XLA: halves an LSTM's time, lengthens a CNN's.
+    views : tuple of float
+        Frequency warps (`augment.warped`) under which a clip is heard when predicting; the probabilities are averaged.
+    balanced : bool
+        Give probabilities as if all classes were equally common, whatever their shares of the training clips, for UAR
+        counts them alike (Menon et al. 2021, post-hoc logit adjustment).
     random_state : int
     progress : bool
         Show a bar over the epochs.
@@ -83,7 +86,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(self, network="cnn", options=None, *, n_mfcc=None, crop=192, epochs=40, batch_size=32,
                  label_smoothing=0.1, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2, augment=Augment(),
-                 standardise=True, jit_compile=False, random_state=0, progress=False):
+                 standardise=True, views=(0.0,), balanced=True, random_state=0, progress=False):
         self.network = network
         self.options = options
         self.n_mfcc = n_mfcc
@@ -96,7 +99,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.augment = augment
         self.standardise = standardise
-        self.jit_compile = jit_compile
+        self.views = views
+        self.balanced = balanced
         self.random_state = random_state
         self.progress = progress
 
@@ -125,7 +129,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         keras = quiet_keras()
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.random_state)
-        self.classes_ = np.unique(y)
+        self.classes_, counts = np.unique(y, return_counts=True)
+        self.shares_ = counts / len(y)
         self.n_features_in_ = X[0].shape[1]
         frames = np.concatenate([self._cut(x) for x in X])
         self.mean_ = frames.mean(axis=0) if self.standardise else np.zeros(frames.shape[1], np.float32)
@@ -138,11 +143,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         with threadpool_limits(1):  # NumPy's second thread would fight TensorFlow's one for a core
             self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
                                               validation_data=held).history
-        self.network_.compile(jit_compile=False)  # clips come in many lengths; XLA would compile each
         return self
 
     def predict_proba(self, X):
-        """Probability of each class, from the whole of each clip.
+        """Probability of each class, from the whole of each clip, in every view.
 
         Parameters
         ----------
@@ -153,8 +157,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         np.ndarray [shape=(clips, n_classes)], columns as `classes_`
         """
         check_is_fitted(self, "network_")
-        X = self._standardised(_check(X, self.n_features_in_))
-        order = np.argsort([len(x) for x in X], kind="stable")  # like lengths together: less padding
+        X = _check(X, self.n_features_in_)
+        heard = np.mean([self._heard([warped(x, by) for x in X] if by else X) for by in self.views], axis=0)
+        if self.balanced:
+            heard /= self.shares_
+            heard /= heard.sum(axis=1, keepdims=True)
+        return heard
+
+    def _heard(self, X):
+        X, order = self._standardised(X), np.argsort([len(x) for x in X], kind="stable")  # like lengths: less padding
         out = np.empty((len(X), len(self.classes_)), np.float32)
         for rows in np.array_split(order, -(-len(order) // 64)):
             out[rows] = self.network_.predict_on_batch(self._padded([X[row] for row in rows]))
@@ -196,7 +207,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
                 warmup_target=self.learning_rate, warmup_steps=warm_up)
             optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay, clipnorm=1.0)
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
-        self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=self.jit_compile)
+        self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
 
     def __getstate__(self):
         """Weights instead of the network, which holds compiled functions: a fitted classifier can be pickled."""
@@ -249,7 +260,7 @@ def _batches(keras, model, X, targets):
 
         def __getitem__(self, index):
             rows = self.order[index * model.batch_size:(index + 1) * model.batch_size]
-            clips = model._standardised([model.augment.warp(X[row], rng) for row in rows])
+            clips = model._standardised([model.augment.move(X[row], rng) for row in rows])
             x, mask = pad([model.augment.hide(_crop(clip, model.crop, rng), rng) for clip in clips], model.crop)
             x, mask, y = model.augment.blend(x, mask, targets[rows], rng)
             return (x, mask), y

@@ -1,6 +1,9 @@
-"""Who may be learned from, who decides, who is tested: folds in which nobody sits on two sides."""
+"""Who may be learned from, who decides, who is tested: folds in which nobody sits on two sides.
 
-from dataclasses import dataclass
+A protocol is a function of a clips table, a labelling and a seed that returns a list of Split, one a fold.
+"""
+
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 
@@ -17,33 +20,46 @@ RAVDESS_VALIDATION = ((3, 6), (10, 11), (8, 17), (1, 14), (2, 5))
 # The original project's ten codes: gender by emotion, in its order; three of the eight emotions have none
 TEN = tuple(f"{gender}_{emotion}" for gender in ("female", "male")
             for emotion in ("angry", "calm", "fearful", "happy", "sad"))
-CLASSES = {"emotion": EMOTIONS, "gender_emotion": TEN}
+LABELS = ("emotion", "gender_emotion", "gender")
+READING = (*EMOTIONS, *TEN, "female", "male")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of one fold, none of them in two parts."""
+    """Row numbers of one fold, none of them in two parts.
+
+    `known`, where it is given, are the clips by which each speaker's features are standardised, without their labels.
+    """
 
     fold: int
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
+    known: np.ndarray | None = None
 
 
 def label(clips, labels="emotion"):
     """Each clip's class name, `None` where the scheme has no class for it.
 
-    `emotion` has 8 classes; `gender_emotion` the ten codes 0-9, which cover the 960 of RAVDESS's 1,440 clips that are
-    angry, calm, fearful, happy or sad.
+    `gender_emotion` has the ten codes 0-9, which cover the 960 of RAVDESS's 1,440 clips that are angry, calm, fearful,
+    happy or sad; `emotion` and `gender` cover all.
 
     Returns
     -------
     np.ndarray [shape=(clips,)] of str or None
     """
-    if labels not in CLASSES:
-        raise ValueError(f"labels={labels!r} is unknown; choose one of {', '.join(CLASSES)}")
-    names = clips["emotion"] if labels == "emotion" else clips["gender"] + "_" + clips["emotion"]
-    return names.where(names.isin(CLASSES[labels]), None).to_numpy(dtype=object)
+    if labels not in LABELS:
+        raise ValueError(f"labels={labels!r} is unknown; choose one of {', '.join(LABELS)}")
+    if labels != "gender_emotion":
+        return clips[labels].to_numpy(dtype=object)
+    names = clips["gender"] + "_" + clips["emotion"]
+    return names.where(names.isin(TEN), None).to_numpy(dtype=object)
+
+
+def classes(clips, labels="emotion"):
+    """The classes that occur, in reading order. tuple of str"""
+    names = pd.Series(label(clips, labels)).dropna().unique()
+    return tuple(sorted(names, key=lambda name: (READING.index(name) if name in READING else len(READING), name)))
 
 
 def _speaker_folds(clips):
@@ -62,19 +78,61 @@ def _speaker_folds(clips):
     return [(tests[fold], tests[(fold + 1) % count][:2]) for fold in range(count)]
 
 
-def speaker_independent(clips, labels="emotion", seed=0):
-    """Five folds; test and validation speakers are never trained on. The same for every seed.
-
-    Returns
-    -------
-    list of Split
-    """
+def _apart(clips, labels, sides):
+    """A Split for each pair of test and validation speakers."""
     usable = pd.notna(label(clips, labels))
     splits = []
-    for fold, (test, validation) in enumerate(_speaker_folds(clips)):
+    for fold, (test, validation) in enumerate(sides):
         tested, validated = clips["speaker"].isin(test) & usable, clips["speaker"].isin(validation) & usable
         splits.append(Split(fold, *(np.flatnonzero(part) for part in
                                     (usable & ~tested & ~validated, validated, tested))))
+    return splits
+
+
+def speaker_independent(clips, labels="emotion", seed=0):
+    """Five folds; test and validation speakers are never trained on. The same for every seed."""
+    return _apart(clips, labels, _speaker_folds(clips))
+
+
+def leave_one_speaker_out(clips, labels="emotion", seed=0):
+    """A fold a speaker, who is tested; the next one validates. For corpora of few speakers."""
+    speakers = sorted(clips["speaker"].unique())
+    return _apart(clips, labels, [([one], [after]) for one, after in
+                                  zip(speakers, speakers[1:] + speakers[:1], strict=True)])
+
+
+def adapted(clips, labels="emotion", seed=0, *, resting=None):
+    """Speaker-independent, but each speaker's features are standardised by clips of their own: all, or a few at rest.
+
+    With all it is transductive: the unlabelled clips of a test speaker, those to be predicted among them, take part.
+    `resting` is how many clips of which emotions are known beforehand instead; the seed draws them, and they are not
+    predicted.
+    """
+    splits = speaker_independent(clips, labels)
+    if resting is None:
+        return [replace(split, known=np.arange(len(clips))) for split in splits]
+    rows = clips.reset_index(drop=True)
+    drawn = [rows[rows["emotion"] == emotion].groupby("speaker").sample(count, random_state=seed)
+             for emotion, count in resting.items()]
+    known = np.sort(np.concatenate([part.index for part in drawn]))
+    return [replace(split, validation=np.setdiff1d(split.validation, known), test=np.setdiff1d(split.test, known),
+                    known=known) for split in splits]
+
+
+def fewer(clips, labels="emotion", seed=0, *, speakers=None, share=1.0):
+    """Speaker-independent with less to learn from: so many speakers, or a share of each one's clips of each emotion.
+
+    Speakers are drawn by the seed, women and men in turn; more of them include the fewer.
+    """
+    splits = []
+    for split in speaker_independent(clips, labels):
+        there = clips.drop(clips.index[split.test]).sample(frac=1, random_state=seed + split.fold)
+        drawn = there.drop_duplicates("speaker").assign(turn=lambda found: found.groupby("gender").cumcount())
+        chosen = drawn.sort_values("turn", kind="stable")["speaker"].iloc[:speakers]
+        of_them = there[there["speaker"].isin(chosen)].groupby(["speaker", "emotion"])
+        kept = clips.index.get_indexer(of_them.sample(frac=share, random_state=seed).index)
+        splits.append(replace(split, train=np.intersect1d(split.train, kept),
+                              validation=np.intersect1d(split.validation, kept)))
     return splits
 
 
@@ -82,12 +140,8 @@ def nested(clips, labels="emotion", seed=0):
     """For choosing: each pair of test groups, in turn, validates models of all other speakers; nobody is tested.
 
     What fold k is to use may rest on every pair with group k in it, by what its models say of the pair's other group:
-    those models never met fold k's test speakers, and these scores are not theirs.
-
-    Returns
-    -------
-    list of Split
-        One a pair, in the order of `itertools.combinations` of the folds, without test rows.
+    those models never met fold k's test speakers, and these scores are not theirs. One fold a pair, in the order
+    of `itertools.combinations`.
     """
     usable, groups = pd.notna(label(clips, labels)), [clips["speaker"].isin(test) for test, _ in _speaker_folds(clips)]
     pairs = [one | other for one, other in combinations(groups, 2)]
@@ -96,13 +150,7 @@ def nested(clips, labels="emotion", seed=0):
 
 
 def random_split(clips, labels="emotion", seed=0):
-    """The original project's way: files drawn at random, 64/16/20 %, stratified by class. Speakers sit on all sides.
-
-    Returns
-    -------
-    list of Split
-        One.
-    """
+    """The original project's way: files drawn at random, 64/16/20 %, stratified by class. Speakers sit on all sides."""
     from sklearn.model_selection import train_test_split
 
     names = label(clips, labels)
@@ -115,24 +163,14 @@ def random_split(clips, labels="emotion", seed=0):
 def rung(clips, labels="emotion", seed=0, *, apart):
     """One step of the leak's story: all steps test every clip once, and learn from equally many clips of each class.
 
-    Parameters
-    ----------
-    clips : pd.DataFrame
-    labels : str
-    seed : int
-    apart : str
-        What training and test never share: "clips" (drawn at random), "repetitions" (the two takes of one line stay
-        together), "speakers", or "speakers, statement" (nor is the tested sentence ever heard in training).
-
-    Returns
-    -------
-    list of Split
-        Five; ten for "speakers, statement", each fold of speakers once for each of two sentences.
+    `apart` is what training and test never share: "clips" (drawn at random), "repetitions" (the two takes of one line
+    stay together), "speakers", or "speakers, statement" (nor is the tested sentence ever heard in training; ten folds,
+    those of the speakers once for each of two sentences).
     """
     names = label(clips, labels)
     usable = pd.notna(names)
     strictest = [usable & ~shut for _, _, shut in _sides(clips, names, seed, "speakers, statement")]
-    counts = {name: min((names[free] == name).sum() for free in strictest) for name in CLASSES[labels]}
+    counts = {name: min((names[free] == name).sum() for free in strictest) for name in classes(clips, labels)}
     return [_drawn(fold, names, counts, seed, usable & tested, validated, usable & ~shut)
             for fold, (tested, validated, shut) in enumerate(_sides(clips, names, seed, apart))]
 
@@ -164,6 +202,14 @@ def _drawn(fold, names, counts, seed, tested, validated, free):
 
 LEAK = {"leak-random": "clips", "leak-repetitions": "repetitions", "leak-speakers": "speakers",
         "leak-speakers-statement": "speakers, statement"}
-UNSEEN = ("speaker-independent", "nested", "leak-speakers", "leak-speakers-statement")  # nobody tested was trained on
-PROTOCOLS = {"speaker-independent": speaker_independent, "random-split": random_split, "nested": nested,
+LEARN = {"learn-5-speakers": {"speakers": 5}, "learn-10-speakers": {"speakers": 10},
+         "learn-15-speakers": {"speakers": 15}, "learn-half-clips": {"share": 0.5}}
+# RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
+KNOWN = {"speaker-adapted": None, "few-shot": {"neutral": 2, "calm": 3}}
+PROTOCOLS = {"speaker-independent": speaker_independent, "leave-one-speaker-out": leave_one_speaker_out,
+             "random-split": random_split, "nested": nested,
+             **{name: partial(adapted, resting=few) for name, few in KNOWN.items()},
+             **{name: partial(fewer, **less) for name, less in LEARN.items()},
              **{name: partial(rung, apart=apart) for name, apart in LEAK.items()}}
+# nobody tested was trained on
+UNSEEN = tuple(name for name in PROTOCOLS if name not in ("random-split", "leak-random", "leak-repetitions"))

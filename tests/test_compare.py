@@ -32,8 +32,8 @@ def place(tmp_path):
     return tmp_path, {**os.environ, "PYTHONPATH": f"{corpora.ROOT}{os.pathsep}{tmp_path}"}
 
 
-def command(place, *arguments):
-    return subprocess.run([sys.executable, "-m", "ser_utils", *map(str, arguments)], capture_output=True, text=True,
+def command(place, *arguments, program=("-m", "ser_utils")):
+    return subprocess.run([sys.executable, *program, *map(str, arguments)], capture_output=True, text=True,
                           cwd=place[0], env=place[1], check=False)
 
 
@@ -79,7 +79,7 @@ def test_a_model_of_ones_own_is_set_beside_ours(place):
     rows = publish.load(place[0] / "build" / "compare")
     assert set(rows["speaker"]) == {"03", "06"}  # fold 0's validation actors
     assert not (place[0] / "build" / "results").exists()
-    page = command(place, "report", "--html", "page")
+    page = command(place, "--out", "page", program=[corpora.ROOT / "tools" / "pages.py"])
     assert page.returncode == 0, page.stderr
     text = (place[0] / "page" / "index.html").read_text()
     assert "mine:Regression" in text
@@ -164,7 +164,6 @@ def test_editing_ones_own_model_makes_its_results_anew(place, shipped, monkeypat
     (["compare", "--fold", "7"], "fold 7 of speaker-independent does not exist"),
     (["compare", "--features", "nowhere"], "no features in nowhere"),
     (["report", "--results", "nowhere"], "no predictions in nowhere"),
-    (["report", "--results", "nowhere", "--html", "page"], "no predictions in nowhere"),
     (["compare", "--publish", "--seed", "5"], "name the models with --model"),
 ])
 def test_errors_are_one_line_with_a_remedy(place, arguments, message):

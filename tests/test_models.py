@@ -99,13 +99,18 @@ def test_a_saved_network_opens_in_safe_mode(fitted, tmp_path):
     np.testing.assert_allclose(np.asarray(back([x, mask])), np.asarray(fitted.network_([x, mask])), atol=1e-6)
 
 
-def test_the_mlp_pools_what_the_svm_pools():
-    from ser_utils import features, networks
-
-    X = [x[:length] for x, length in zip(clips(6)[0], (1, 3, 8, 9, 15, 18), strict=True)]
-    layer = np.asarray(networks.StatisticsPooling()(*augment.pad(X)))
-    np.testing.assert_allclose(layer, features.pooled(X), atol=0.011)  # sqrt(1e-4), where nothing varies
-    np.testing.assert_allclose(layer[3:], features.pooled(X)[3:], atol=2e-3)
+def test_probabilities_count_every_class_alike_and_are_averaged_over_views(fitted):
+    X, y = clips()
+    X, y = X[:18], y[:18]
+    y[:4] = "sad"  # uneven shares
+    shares = np.unique(y, return_counts=True)[1] / len(y)
+    plain = clone(fitted).set_params(balanced=False, epochs=1).fit(X, y)
+    balanced = clone(fitted).set_params(balanced=True, epochs=1).fit(X, y)
+    expected = plain.predict_proba(X) / shares
+    np.testing.assert_allclose(balanced.predict_proba(X), expected / expected.sum(axis=1, keepdims=True), rtol=1e-4)
+    both = plain.set_params(views=(0.0, 0.1)).predict_proba(X)
+    bent = plain.set_params(views=(0.0,)).predict_proba([augment.warped(x, 0.1) for x in X])
+    np.testing.assert_allclose(both, (plain.predict_proba(X) + bent) / 2, atol=1e-6)
 
 
 def test_cross_validation_works_on_lists():
@@ -175,7 +180,7 @@ def test_anybodys_classifier_comes_through_the_same_door(name, steps):
 
 def test_augmentation_of_nothing_is_nothing():
     rng, x = np.random.default_rng(0), np.ones((30, N_MFCC), np.float32)
-    assert augment.Augment().warp(x, rng) is x
+    assert augment.Augment().move(x, rng) is x
     assert augment.Augment().hide(x, rng) is x
 
 
@@ -187,14 +192,19 @@ def test_augmentation_keeps_what_it_should(seed, frames):
     rng = np.random.default_rng(seed)
     mel = rng.normal(size=(frames, 32)).astype(np.float32) * 10 - 40
     x = (mel @ features.dct_matrix(32, 32).T).astype(np.float32)
-    louder = augment.Augment(gain=6).warp(x, rng)
+    louder = augment.Augment(gain=6).move(x, rng)
     gain = features.log_mel(louder) - mel
     np.testing.assert_allclose(gain, gain.mean(), atol=1e-3)
     assert abs(gain.mean()) <= 6.01
-    moved = features.log_mel(augment.Augment(shift=2).warp(x, rng))
+    moved = features.log_mel(augment.Augment(warp=0.2).move(x, rng))
     assert moved.min() >= mel.min() - 1e-3
     assert moved.max() <= mel.max() + 1e-3
-    slower = augment.Augment(tempo=0.2).warp(x, rng)
+    peak = (1 + np.arange(32) == 12) * np.float32(20)  # one band alone
+    bent = features.log_mel(augment.warped((peak @ features.dct_matrix(32, 32).T)[None].astype(np.float32), 0.1))[0]
+    centres = features.mel_centres(features.Settings(n_mels=32, n_mfcc=32))
+    assert np.interp(centres[11] * np.exp(0.1), centres, np.arange(32)) == pytest.approx(
+        np.average(np.arange(32), weights=np.maximum(bent, 1e-9)), abs=0.1)
+    slower = augment.Augment(tempo=0.2).move(x, rng)
     assert abs(np.log(max(len(slower), 2) / max(frames, 2))) <= 0.2 + 1 / frames
     hidden = augment.Augment(mask=10).hide(x, rng)
     assert ((hidden == x) | (hidden == 0)).all()

@@ -1,5 +1,6 @@
 """Scores against scikit-learn, and the published figures against pandas and scikit-learn alone."""
 
+import itertools
 import json
 import re
 
@@ -14,13 +15,13 @@ from sklearn import metrics
 from ser_utils import audio, corpora, features, models, plots, publish, report, scores, splits
 
 matplotlib.use("Agg")
-EMOTIONS = list(splits.CLASSES["emotion"])
+EMOTIONS = list(corpora.EMOTIONS)
 PUBLISHED = corpora.ROOT / "results" / "ravdess"
 
 
 def predictions(clips=96, seeds=2, labels="emotion", seed=0, protocol="speaker-independent"):
     rng = np.random.default_rng(seed)
-    classes = list(splits.CLASSES[labels])
+    classes = list({"emotion": corpora.EMOTIONS, "gender_emotion": splits.TEN}[labels])
     truth = np.array(classes)[np.arange(clips) % len(classes)]
     tables = []
     for one in range(seeds):
@@ -37,10 +38,10 @@ def predictions(clips=96, seeds=2, labels="emotion", seed=0, protocol="speaker-i
 @given(clips=st.integers(1, 200), seed=st.integers(0, 999))
 def test_uar_is_scikit_learns(clips, seed):
     rows = predictions(clips, seeds=1, seed=seed)
-    guess = scores.predicted(rows, "emotion")
+    guess = scores.predicted(rows)
     present = sorted(set(rows["emotion"]))
     expected = metrics.recall_score(rows["emotion"], guess, labels=present, average="macro")
-    assert scores.uar(scores.confusion(rows, "emotion")) == pytest.approx(expected)
+    assert scores.uar(scores.confusion(rows)) == pytest.approx(expected)
 
 
 def test_chance_perfect_and_inverted_are_what_they_must_be():
@@ -68,12 +69,12 @@ def test_a_summary_against_scikit_learn():
 
 def test_the_interval_is_that_of_a_plain_bootstrap_over_speakers():
     rows = predictions(seeds=1, clips=160)
-    low, high = scores.interval(rows, "emotion")
+    low, high = scores.interval(rows)
     rng, drawn = np.random.default_rng(1), []
     groups = dict(list(rows.groupby("speaker")))
     for _ in range(400):
         sample = pd.concat([groups[name] for name in rng.choice(list(groups), len(groups))])
-        drawn.append(metrics.recall_score(sample["emotion"], scores.predicted(sample, "emotion"), average="macro"))
+        drawn.append(metrics.recall_score(sample["emotion"], scores.predicted(sample), average="macro"))
     np.testing.assert_allclose([low, high], np.quantile(drawn, [0.025, 0.975]), atol=0.02)
 
 
@@ -90,6 +91,21 @@ def test_gender_comes_from_the_ten_classes():
     assert scores.gender_accuracy(rows) == pytest.approx(expected)
 
 
+def test_the_average_is_of_one_seed_of_each():
+    rows = pd.concat([predictions(seed=number).assign(model=name)
+                      for number, name in enumerate(("mlp", "lstm", "cnn"))], ignore_index=True)
+    made = scores.with_average(rows)
+    average = made[made["model"] == "average"].set_index(["seed", "clip"])
+    assert len(average) == len(rows) / 3
+    for column in [f"p_{name}" for name in EMOTIONS]:
+        expected = rows.groupby(["seed", "clip"])[column].mean()
+        np.testing.assert_allclose(average[column], expected.loc[average.index])
+    pd.testing.assert_frame_equal(made[made["model"] != "average"], rows)
+    alone = rows[~((rows["model"] == "cnn") & (rows["seed"] == 1))]
+    assert set(scores.with_average(alone).query("model == 'average'")["seed"]) == {0}
+    assert "average" in set(scores.summary(rows)["model"])
+
+
 def test_samples_are_rows_of_the_table():
     rows = predictions(seeds=1)
     shown = scores.samples(rows, 10)
@@ -100,7 +116,7 @@ def test_samples_are_rows_of_the_table():
 
 
 def test_a_confusion_matrix_is_drawn_in_its_reading_order():
-    counts = scores.confusion(predictions(), "emotion")
+    counts = scores.confusion(predictions())
     ax = plots.confusion(counts, EMOTIONS, normalise=False)
     assert [label.get_text() for label in ax.get_yticklabels()] == EMOTIONS
     assert [label.get_text() for label in ax.get_xticklabels()] == EMOTIONS
@@ -132,7 +148,9 @@ def test_every_other_figure_draws_what_it_is_given():
 
 # The published figures, without ser_utils: from here on only pandas and scikit-learn compute
 
-ROWS = pd.read_csv(PUBLISHED / "predictions.csv.gz", dtype={"speaker": str})
+TABLES = {path.parent.name: pd.read_csv(path, dtype={"speaker": str})
+          for path in sorted((corpora.ROOT / "results").glob("*/predictions.csv.gz"))}
+ROWS = TABLES["ravdess"]
 
 
 def independent(rows):
@@ -187,15 +205,24 @@ def test_the_published_table_is_recomputed_without_the_package():
     np.testing.assert_allclose(made.loc[headline, ["low", "high"]].astype(float), plain_interval(rows), atol=0.01)
 
 
-def test_every_published_row_is_there_and_complete():
-    for names, protocol, labels, seeds in publish.ROWS:
-        for name in names:
-            rows = ROWS[(ROWS[publish.KEYS] == [name, protocol, labels]).all(axis=1)]
-            clips = 192 if protocol == "random-split" else 1440 if labels == "emotion" else 960
-            assert sorted(rows["seed"].unique()) == list(seeds), name
-            assert (rows.groupby("seed")["clip"].nunique() == clips).all(), name
-            assert not rows.duplicated(["seed", "clip"]).any()
-            np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=1e-4)
+def planned(corpus):
+    """Model, protocol, labels and seeds of every row that `rows.csv` says is published."""
+    for row in pd.read_csv(corpora.ROOT / "results" / corpus / "rows.csv", dtype=str).itertuples():
+        for model, protocol in itertools.product(row.models.split(), row.protocols.split()):
+            yield [model, protocol, row.labels], [int(seed) for seed in row.seeds.split()]
+
+
+@pytest.mark.parametrize(("corpus", "clips"), [("ravdess", 1440), ("emodb", 535)])
+def test_every_published_row_is_there_and_complete(corpus, clips):
+    there = {tuple(key): rows for key, rows in TABLES[corpus].groupby(publish.KEYS)}
+    assert set(there) == {tuple(key) for key, _ in planned(corpus)}
+    for (model, protocol, labels), seeds in planned(corpus):
+        rows = there[model, protocol, labels]
+        whole = {"random-split": 192, "few-shot": 1320}.get(protocol, 960 if labels == "gender_emotion" else clips)
+        assert sorted(rows["seed"].unique()) == seeds
+        assert (rows.groupby("seed")["clip"].nunique() == whole).all(), (model, protocol)
+        assert not rows.duplicated(["seed", "clip"]).any()
+        np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=1e-4)
 
 
 def test_no_published_speaker_was_trained_on():
@@ -212,18 +239,19 @@ def test_the_cnn_keeps_its_promise():
 
 
 def test_every_published_row_left_a_trace():
-    looks = pd.read_csv(PUBLISHED / "looks.csv")
-    latest = looks.groupby(publish.KEYS).tail(1).set_index(publish.KEYS)
-    for key, rows in ROWS.groupby(publish.KEYS):
-        assert latest.loc[key, "uar"] == pytest.approx(independent(rows)["uar"], abs=1e-4)
-        assert re.fullmatch("[0-9a-f]{40}", latest.loc[key, "commit"])
+    for corpus, table in TABLES.items():
+        looks = pd.read_csv(corpora.ROOT / "results" / corpus / "looks.csv")
+        latest = looks.groupby(publish.KEYS).tail(1).set_index(publish.KEYS)
+        for key, rows in table.groupby(publish.KEYS):
+            assert latest.loc[key, "uar"] == pytest.approx(independent(rows)["uar"], abs=1e-4)
+            assert re.fullmatch("[0-9a-f]{40}", latest.loc[key, "commit"])
 
 
 def test_what_is_published_is_what_the_code_makes():
-    made = json.loads((PUBLISHED / "made.json").read_text())
-    for names, protocol, labels, _ in publish.ROWS:
-        for name in names:
-            assert made[f"{name} {protocol} {labels}"]["settings"] == models.find(name).settings
+    for corpus in TABLES:
+        made = json.loads((corpora.ROOT / "results" / corpus / "made.json").read_text())
+        for key, _ in planned(corpus):
+            assert made[" ".join(key)]["settings"] == models.find(key[0]).settings, key
 
 
 def test_the_quick_schedule_ends_where_the_originals_does():

@@ -27,7 +27,7 @@ def blind(rows, group):
     return rows[rows["fold"].map(without) & ~rows["speaker"].isin(group)]
 
 
-def table(rows, clips, labels="emotion"):
+def table(rows, clips):
     """A row a model: UAR by fold as that fold may see it, mean, and gain over the first model by speaker, with its SE.
 
     Returns
@@ -39,8 +39,8 @@ def table(rows, clips, labels="emotion"):
               for split in splits.speaker_independent(clips)}
     lines, by_speaker = {}, {}
     for model, part in rows.groupby("model", sort=False):
-        seen = {fold: 100 * scores.uar(scores.confusion(blind(part, group), labels)) for fold, group in groups.items()}
-        by_speaker[model] = 100 * pd.Series({who: scores.uar(scores.confusion(one, labels))
+        seen = {fold: 100 * scores.uar(scores.confusion(blind(part, group))) for fold, group in groups.items()}
+        by_speaker[model] = 100 * pd.Series({who: scores.uar(scores.confusion(one))
                                              for who, one in part.groupby("speaker")})
         gain = by_speaker[model] - next(iter(by_speaker.values()))
         lines[model] = {**seen, "mean": np.mean(list(seen.values())), "gain": gain.mean(), "SE": gain.sem()}

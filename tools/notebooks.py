@@ -11,7 +11,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from ser_utils import corpora, report
+import pages as site
+
+from ser_utils import corpora
 
 FOLDER = corpora.ROOT / "notebooks"
 
@@ -57,7 +59,7 @@ def page_of(path, out):
 
     first = nbformat.read(path, nbformat.NO_CONVERT).cells[0].source
     question = re.search(r"\*\*Question\W+(.+)", first)
-    return report.Page(out / path.relative_to(FOLDER).with_suffix(".html"), re.search(r"^# (.+)", first).group(1),
+    return site.Page(out / path.relative_to(FOLDER).with_suffix(".html"), re.search(r"^# (.+)", first).group(1),
                        question.group(1) if question else "")
 
 
@@ -70,7 +72,7 @@ def render(path, page, pages):
     body, _ = exporter.from_filename(str(path))
     body = re.sub(r'(href="(?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r"\1.html", body)
     code = HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    report.render(page.path, page.title, pages, body=f"<style>{code}</style>{body}")
+    site.render(page.path, page.title, pages, body=f"<style>{code}</style>{body}")
 
 
 def render_all(chosen, kept, out):
@@ -79,7 +81,7 @@ def render_all(chosen, kept, out):
     pages = [page for page in made if page.path.parent == out]  # solutions are linked from their notebooks
     for path, page in zip(chosen, made, strict=True):
         render(kept / path.relative_to(FOLDER), page, pages)
-    return report.page(out, *report.read_live(), pages=pages)
+    return site.index(out, *site.read_live(), pages=pages)
 
 
 def main(arguments=None):
