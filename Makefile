@@ -1,5 +1,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
+CORPUS ?= ravdess
 .DEFAULT_GOAL := help
 .PHONY: help run test lab extract reproduce
 
@@ -17,11 +18,14 @@ test: .venv/ready  ## style, then every test
 lab: .venv/ready  ## open JupyterLab
 	.venv/bin/jupyter lab
 
-extract: .venv/ready  ## features of your own copy of RAVDESS (SER_DATA=folder, else data/raw/ravdess)
-	$(PY) -m ser_utils extract
+extract: .venv/ready  ## features of your own copy of a corpus (CORPUS=ravdess or emodb; SER_DATA=folder, else data/raw)
+	$(PY) -m ser_utils extract --corpus $(CORPUS)
 
 reproduce: .venv/ready  ## every published fold and seed, to build/results; resumes where it was stopped
 	$(PY) -m ser_utils compare --publish
+	@if [ -d build/features/emodb ]; \
+	then $(PY) -m ser_utils compare --publish --features build/features/emodb --results build/results/emodb; \
+	else echo "left out: EMO-DB's rows, whose recordings do not ship; make extract CORPUS=emodb first"; fi
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv

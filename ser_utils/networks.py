@@ -69,8 +69,8 @@ def _attend(x, mask, n_classes, dropout):
     return layers.Dense(n_classes, activation="softmax")(pooled)
 
 
-def mlp(n_mfcc, n_classes, width=512, window=9, dropout=0.3):
-    """Two layers over every window of nine frames (0.2 s), attention over the windows: it hears moments, in no order.
+def mlp(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
+    """Two layers over windows of 21 frames (0.4 s), attention over the windows: it hears moments, in no order.
 
     The same layers on every window are convolutions whose windows never meet again before the end.
     """

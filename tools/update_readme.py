@@ -1,33 +1,84 @@
-"""Put the published table and the CNN's confusion matrix into the README, from the committed predictions.
+"""Put the published figures into README.md and docs/results.md, from the committed predictions.
 
     python tools/update_readme.py
 """
 
+import json
 import re
 
 import matplotlib
+import pandas as pd
 
 from ser_utils import corpora, plots, publish, report, scores, splits
 
 matplotlib.use("Agg")
+README, RESULTS = corpora.ROOT / "README.md", corpora.ROOT / "docs" / "results.md"
+TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB"}
+MODELS = ("chance", "original_cnn", "svm", "mlp", "lstm", "cnn", "average")
+
+
+def summaries():
+    """What is published of each corpus. dict of name to pd.DataFrame"""
+    return {corpus: scores.summary(publish.load(publish.PUBLISHED / corpus)) for corpus in TITLES}
+
+
+def overview(found):
+    """A row a question, a column a model: UAR of every protocol that is published of more than one model."""
+    rows = []
+    for corpus, summary in found.items():
+        for (protocol, labels), heading in report.HEADINGS.items():
+            part = summary[(summary["protocol"] == protocol) & (summary["labels"] == labels)].set_index("model")["uar"]
+            if len(part):
+                rows.append(f"| {TITLES[corpus]}: {heading} | " + " | ".join(
+                    report.percent(part.get(model)) for model in MODELS) + " |")
+    return "\n".join(["| UAR (%) | " + " | ".join(MODELS) + " |", "|---" + "|---:" * len(MODELS) + "|", *rows])
+
+
+def parts(found):
+    """What stands between the marks of the README. dict of mark to text"""
+    strict = found["ravdess"].query("protocol == 'speaker-independent' and labels == 'emotion'")
+    rows = publish.load()
+    rows = rows[(rows["protocol"] == "speaker-independent") & (rows["labels"] == "emotion")]
+    consulted = {f"{actor:02d}" for pair in splits.RAVDESS_VALIDATION for actor in pair}
+    others = scores.summary(rows[~rows["speaker"].isin(consulted)]).set_index("model")["uar"]
+    made = [entry for corpus in TITLES
+            for entry in json.loads((publish.PUBLISHED / corpus / "made.json").read_text()).values()]
+    looks = pd.read_csv(publish.PUBLISHED / "ravdess" / "looks.csv")
+    headline = looks[(looks["protocol"] == "speaker-independent") & (looks["labels"] == "emotion")]
+    return {"results": report.markdown(strict), "overview": overview(found),
+            "unconsulted": ", ".join(f"{name} {report.percent(others[name])}" for name in MODELS[3:]),
+            "hours": f"{sum(entry['core_minutes'] for entry in made) / 120:.1f}",
+            "looks": ", ".join(f"{name} {count}" for name, count in headline["model"].value_counts().items())}
+
+
+def filled(text, texts):
+    """The text with every part between its marks."""
+    for mark, part in texts.items():
+        between = f"\n{part}\n" if "\n" in part else part
+        text, count = re.subn(f"(<!-- {mark} -->).*?(<!-- /{mark} -->)", lambda found, between=between:
+                              found[1] + between + found[2], text, flags=re.DOTALL)
+        if not count:
+            raise ValueError(f"README.md has no <!-- {mark} --> ... <!-- /{mark} -->; put them where {mark} belongs")
+    return text
+
+
+def everything(found):
+    """All published tables as a page of Markdown."""
+    sections = [f"## {TITLES[corpus]}\n\n{report.markdown(summary)}" for corpus, summary in found.items()]
+    return "# Every published table\n\nMade by `tools/update_readme.py` from the predictions in `results`; " \
+           "what the columns mean stands in the README.\n\n" + "\n\n".join(sections) + "\n"
 
 
 def main():
-    """Rewrite what stands between the result marks, and docs/confusion_cnn.png."""
+    """Rewrite what stands between the marks, the page of tables, and docs/confusion_cnn.png."""
+    found = summaries()
+    README.write_text(filled(README.read_text(encoding="utf-8"), parts(found)), encoding="utf-8")
+    RESULTS.write_text(everything(found), encoding="utf-8")
     predictions = publish.load()
-    path = corpora.ROOT / "README.md"
-    table = f"<!-- results -->\n{report.markdown(scores.summary(predictions))}\n<!-- /results -->"
-    text = re.sub("<!-- results -->.*<!-- /results -->", lambda _: table, path.read_text(encoding="utf-8"),
-                  flags=re.DOTALL)
     rows = predictions[(predictions[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
     counts = scores.confusion(rows)
-    consulted = {f"{actor:02d}" for pair in splits.RAVDESS_VALIDATION for actor in pair}
-    others = scores.uar(scores.confusion(rows[~rows["speaker"].isin(consulted)]))
-    path.write_text(re.sub("(<!-- unconsulted -->).*(<!-- /unconsulted -->)",
-                           rf"\g<1>{report.percent(others)} %\g<2>", text), encoding="utf-8")
     title = f"CNN on unseen speakers, UAR {report.percent(scores.uar(counts))} %"
     figure = plots.confusion(counts, scores.classes(rows), title).figure
-    (corpora.ROOT / "docs").mkdir(exist_ok=True)
     figure.savefig(corpora.ROOT / "docs" / "confusion_cnn.png", dpi=90, metadata={"Software": None})
 
 
