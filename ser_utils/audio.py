@@ -21,25 +21,10 @@ class AudioError(ValueError):
 
 
 def load(path, sr=16000, *, offset=0.0, duration=None):
-    """Read a recording as mono.
+    """Read a recording as mono, channels averaged, at `sr` Hz (soxr). [shape=(samples,)], float32 in [-1, 1]
 
-    Parameters
-    ----------
-    path : str or Path
-        WAV, FLAC, OGG or MP3: whatever libsndfile reads. Channels are averaged.
-    sr : int
-        Sampling rate to return, in Hz (soxr, high quality).
-    offset, duration : float
-        Part to read, in seconds; all of it by default.
-
-    Returns
-    -------
-    np.ndarray [shape=(samples,)], float32 in [-1, 1]
-
-    Raises
-    ------
-    AudioError
-        When the file is unreadable, empty, truncated, shorter than 0.1 s, longer than 60 s, silent, or holds NaN.
+    WAV, FLAC, OGG or MP3: whatever libsndfile reads; `offset` and `duration` in seconds pick a part. Raises AudioError
+    when the file is unreadable, empty, truncated, shorter than 0.1 s, longer than 60 s, silent, or holds NaN.
     """
     import soundfile
     import soxr
@@ -104,23 +89,16 @@ def _check_sound(path, y, sr):
 
 
 def frame(y, n_fft, hop_length):
-    """Overlapping frames centred on multiples of `hop_length`, the ends padded with zeros.
+    """Overlapping frames centred on multiples of `hop_length`, the ends padded with zeros, as a view.
 
-    Returns
-    -------
-    np.ndarray [shape=(1 + samples // hop_length, n_fft)], a view of the padded signal
+    [shape=(samples,)] -> [shape=(1 + samples // hop_length, n_fft)]
     """
     padded = np.pad(y, n_fft // 2)
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
 
 
 def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
-    """Cut the ends that stay more than `top_db` below the loudest frame; the same samples as `librosa.effects.trim`.
-
-    Returns
-    -------
-    np.ndarray [shape=(samples,)], a view of `y`
-    """
+    """Cut the ends that stay more than `top_db` below the loudest frame, as `librosa.effects.trim`. A view of `y`."""
     power = np.mean(np.square(frame(y, frame_length, hop_length), dtype=np.float64), axis=1)
     power = np.maximum(power, 1e-10)  # librosa's floor
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))

@@ -82,15 +82,8 @@ def _resample(rows, positions):
 def pad(sequences, frames=None, multiple=32):
     """Sequences of any length as one array, zeros after their ends, and where they are real.
 
-    Parameters
-    ----------
-    sequences : list of np.ndarray [shape=(frames, n_mfcc)]
-    frames : int, optional
-        Length to pad to; by default the longest, rounded up to a `multiple`, so that few shapes are compiled.
-
-    Returns
-    -------
-    x, mask : np.ndarray [shape=(clips, frames, n_mfcc)], [shape=(clips, frames, 1)], float32
+    list of [shape=(frames, n_mfcc)] -> x [shape=(clips, frames, n_mfcc)], mask [shape=(clips, frames, 1)], float32; the
+    length is `frames`, or by default the longest, rounded up to a `multiple`, so that few shapes are compiled.
     """
     frames = frames or -(-max(map(len, sequences)) // multiple) * multiple
     x = np.zeros((len(sequences), frames, sequences[0].shape[1]), np.float32)

@@ -39,22 +39,10 @@ class Unit:
 
 def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,), folds=None, part="validation",
          clips=None):
-    """Every unit of a comparison, longest training first so that the last ones to finish are short.
+    """Every unit of a comparison, longest training first so that the last ones to finish are short. list of Unit
 
-    Parameters
-    ----------
-    names, protocols : sequences of str
-    labels : str
-    seeds : sequence of int
-    folds : sequence of int, optional
-        All the protocol has by default.
-    part : "validation" or "test"
-    clips : pd.DataFrame, optional
-        The clips table; that of the shipped features by default.
-
-    Returns
-    -------
-    list of Unit
+    All folds of a protocol by default; `part` is "validation" or "test"; `clips` a clips table, by default that of the
+    shipped features. Raises ValueError for a fold or part that a protocol does not have.
     """
     clips = store.load().clips if clips is None else clips
     units = []
@@ -74,18 +62,7 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
 
 
 def recipe(name, data):
-    """Everything a result depends on, as one short string: a checkpoint made by other code or features is not reused.
-
-    Parameters
-    ----------
-    name : str
-        The model's.
-    data : FeatureSet
-
-    Returns
-    -------
-    str, 12 hex digits
-    """
+    """Everything a result depends on, as 12 hex digits: a checkpoint made by other code or features is not reused."""
     model = models.find(name)
     digest = hashlib.blake2b(f"{data.digest} {model.settings} {versions()}".encode(), digest_size=6)
     for file in [*(PACKAGE / file for file in DECIDES), Path(model.source)]:
@@ -103,17 +80,8 @@ def versions():
 def run_unit(unit, features=store.SHIPPED):
     """Train one model on its side of one fold and predict the other side, on one thread.
 
-    Parameters
-    ----------
-    unit : Unit
-    features : str or Path
-        A folder of features.
-
-    Returns
-    -------
-    pd.DataFrame, dict
-        Its rows of the predictions table; and its training history, with the `seconds` it took, the `ms_a_clip` of
-        predicting, and a network's number of `parameters`.
+    Returns its rows of the predictions table, and its training history with the `seconds` it took, the `ms_a_clip` of
+    predicting, and a network's number of `parameters`.
     """
     from threadpoolctl import threadpool_limits
 
@@ -150,21 +118,9 @@ def _keys(unit, clips):
 
 
 def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, progress=True):
-    """Run units over processes, keeping each as it finishes; those already kept are read.
+    """Run units over `jobs` processes (-1: one a core), keeping each as it finishes; those already kept are read.
 
-    Parameters
-    ----------
-    units : list of Unit
-    features, checkpoints : str or Path
-    jobs : int
-        Processes; -1 for one a core.
-    progress : bool
-        Show a bar over the units.
-
-    Returns
-    -------
-    pd.DataFrame, dict of Unit to dict
-        The predictions table, in the order of the units; and the training histories.
+    Returns the predictions table, in the order of the units, and a dict of Unit to training history.
     """
     from joblib import Parallel, delayed, parallel_config
     from tqdm.auto import tqdm

@@ -75,29 +75,10 @@ def folder_of(corpus="ravdess", folder=None):
 
 
 def read(folder=None, corpus="ravdess"):
-    """The clips table of a folder of recordings, WAV or FLAC, however nested.
+    """The clips table of a folder of recordings, WAV or FLAC, however nested: one row a clip, sorted by `clip`.
 
-    Parameters
-    ----------
-    folder : str or Path, optional
-        `SER_DATA` or `data/raw/<corpus>` by default.
-    corpus : str
-        Whose file names these are: one of `CORPORA`.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row a clip, sorted by `clip`, with the columns of `COLUMNS`; `path` is relative to the folder.
-
-    Warns
-    -----
-    CorpusWarning
-        When clips are missing, there are more than were published, or files fit no rule.
-
-    Raises
-    ------
-    CorpusError
-        When no clip is found.
+    The folder is `SER_DATA` or `data/raw/<corpus>` by default; `path` is relative to it. Warns (CorpusWarning) of clips
+    missing or beyond those published and of files that fit no rule; raises CorpusError when no clip is found.
     """
     if corpus not in CORPORA:
         raise CorpusError(f"corpus={corpus!r} is unknown; choose one of {', '.join(CORPORA)}")

@@ -18,19 +18,10 @@ COLUMNS = {
 
 
 def describe(y, speech, sr):
-    """Duration, level, pitch and brightness of one clip.
+    """Duration, level, pitch and brightness of one clip, as recorded and with the silence at its ends cut off.
 
-    Pitch is pYIN's (Mauch & Dixon 2014, `librosa.pyin`); its statistics are NaN where nothing is voiced.
-
-    Parameters
-    ----------
-    y, speech : np.ndarray [shape=(samples,)]
-        The clip as recorded, and with the silence at its ends cut off.
-    sr : int
-
-    Returns
-    -------
-    dict of str to float, keyed as `COLUMNS`
+    Pitch is pYIN's (Mauch & Dixon 2014, `librosa.pyin`); its statistics are NaN where nothing is voiced. Returns a dict
+    of float, keyed as `COLUMNS`.
     """
     import librosa
 
@@ -56,16 +47,9 @@ CONTOUR_FRAMES = 216
 
 
 def contour(path):
-    """The original project's 216 numbers for one recording, missing frames 0.
+    """The original project's 216 numbers for one recording, missing frames 0. [shape=(216,)], float32
 
-    Returns
-    -------
-    np.ndarray [shape=(216,)], float32
-
-    Raises
-    ------
-    AudioError
-        When the recording cannot be used.
+    Raises AudioError when the recording cannot be used.
     """
     y = audio.load(path, CONTOUR_SETTINGS.sr, offset=0.5, duration=2.5)
     values = features.mfcc(y, CONTOUR_SETTINGS).mean(axis=1)[:CONTOUR_FRAMES] if y.size else np.empty(0)

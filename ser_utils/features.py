@@ -48,12 +48,7 @@ def _mel_to_hz(mel):
 
 @lru_cache(maxsize=8)
 def mel_filters(sr, n_fft, n_mels, fmin):
-    """Triangular mel filters of equal area, as `librosa.filters.mel`.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_mels, 1 + n_fft // 2)], float32
-    """
+    """Triangular mel filters of equal area, as `librosa.filters.mel`. [shape=(n_mels, 1 + n_fft // 2)], float32"""
     edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(sr / 2), n_mels + 2))
     bins = np.fft.rfftfreq(n_fft, 1 / sr)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -78,11 +73,9 @@ def dct_matrix(n_mfcc, n_mels):
 
 
 def mel_spectrogram(y, settings=Settings()):
-    """Mel spectrogram in dB, floored `top_db` under the clip's own maximum.
+    """Mel spectrogram in dB re 1, floored `top_db` under the clip's own maximum.
 
-    Returns
-    -------
-    np.ndarray [shape=(frames, n_mels)], float32, dB re 1
+    [shape=(samples,)] -> [shape=(frames, n_mels)], float32
     """
     n_fft = settings.n_fft
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)  # periodic Hann
@@ -94,11 +87,9 @@ def mel_spectrogram(y, settings=Settings()):
 
 
 def mfcc(y, settings=Settings()):
-    """Mel-frequency cepstral coefficients of one clip (Davis & Mermelstein 1980; librosa's definition).
+    """Mel-frequency cepstral coefficients of one clip (Davis & Mermelstein 1980; `librosa.feature.mfcc`, transposed).
 
-    Returns
-    -------
-    np.ndarray [shape=(frames, n_mfcc)], float32; `librosa.feature.mfcc` transposed
+    [shape=(samples,)] -> [shape=(frames, n_mfcc)], float32
     """
     return (mel_spectrogram(y, settings) @ dct_matrix(settings.n_mfcc, settings.n_mels).T).astype(np.float32)
 
@@ -106,27 +97,14 @@ def mfcc(y, settings=Settings()):
 def log_mel(coefficients, n_mels=None):
     """The log-mel spectrogram in dB back from MFCCs: exact at full order, smoothed below it.
 
-    Parameters
-    ----------
-    coefficients : np.ndarray [shape=(frames, n_mfcc)]
-    n_mels : int, optional
-        Bands to return; `n_mfcc` by default.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, n_mels)], float32
+    [shape=(frames, n_mfcc)] -> [shape=(frames, n_mels)], float32; as many bands as coefficients by default
     """
     n_mfcc = coefficients.shape[1]
     return (coefficients @ dct_matrix(n_mfcc, n_mels or n_mfcc)).astype(np.float32)
 
 
 def deltas(coefficients, width=9):
-    """Slope over time of each coefficient, per frame, as `librosa.feature.delta` with the ends held.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, n_mfcc)], float32
-    """
+    """Slope of each coefficient a frame, as `librosa.feature.delta` with the ends held. Same shape, float32."""
     steps = np.arange(width) - width // 2
     held = np.pad(coefficients, ((width // 2, width // 2), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(held, width, axis=0)
@@ -134,19 +112,9 @@ def deltas(coefficients, width=9):
 
 
 def pooled(sequences, n_mfcc=None):
-    """Fixed-length statistics of clips of any length, the same that the MLP computes on its first layer.
+    """Statistics of clips of any length: mean, SD, root mean square of the slope over nine frames, log of the length.
 
-    Mean and SD of each coefficient, root mean square of its slope over nine frames, and the log of the length.
-
-    Parameters
-    ----------
-    sequences : list of np.ndarray [shape=(frames, coefficients)]
-    n_mfcc : int, optional
-        Leading coefficients to use; all by default.
-
-    Returns
-    -------
-    np.ndarray [shape=(clips, 3 * n_mfcc + 1)], float32
+    list of [shape=(frames, coefficients)], of which `n_mfcc` are used -> [shape=(clips, 3 * n_mfcc + 1)], float32
     """
     return np.stack([np.concatenate([c.mean(axis=0), c.std(axis=0), _liveliness(c), [np.log(len(c))]])
                      for c in (sequence[:, :n_mfcc] for sequence in sequences)]).astype(np.float32)
@@ -160,18 +128,8 @@ def _liveliness(c):
 def by_speaker(sequences, speakers, known, learned):
     """Each speaker's coefficients brought from the mean and SD of clips of their own to those of the training speakers.
 
-    Parameters
-    ----------
-    sequences : list of np.ndarray [shape=(frames, n_mfcc)]
-    speakers : np.ndarray [shape=(clips,)]
-    known : np.ndarray of int
-        Rows by which each speaker is measured: some of everybody's.
-    learned : np.ndarray of int
-        Training rows; their speakers' mean of means and of SDs is where everybody is brought.
-
-    Returns
-    -------
-    list of np.ndarray [shape=(frames, n_mfcc)], float32
+    list of [shape=(frames, n_mfcc)] -> the same, float32. `known` are the rows by which each speaker is measured, some
+    of everybody's; `learned` the training rows, whose speakers' mean of means and of SDs is where everybody is brought.
     """
     measured = {}
     for speaker in np.unique(speakers):
@@ -184,15 +142,8 @@ def by_speaker(sequences, speakers, known, learned):
 
 
 def clip_features(path, settings=Settings()):
-    """One recording as a model sees it: read, silence trimmed, MFCC.
+    """One recording as a model sees it: read, silence trimmed, MFCC. [shape=(frames, n_mfcc)], float32
 
-    Returns
-    -------
-    np.ndarray [shape=(frames, n_mfcc)], float32
-
-    Raises
-    ------
-    AudioError
-        When the recording cannot be used.
+    Raises AudioError when the recording cannot be used.
     """
     return mfcc(audio.trim(audio.load(path, settings.sr), settings.trim_db), settings)

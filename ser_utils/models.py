@@ -20,12 +20,7 @@ VIEWS = (-0.12, -0.06, 0.0, 0.06, 0.12)  # each clip is heard as from five vocal
 
 
 def pooled_classifier(classifier):
-    """Any classifier of fixed-length rows, over the pooled statistics of sequences, standardised on its training rows.
-
-    Returns
-    -------
-    sklearn.pipeline.Pipeline
-    """
+    """Any classifier of fixed-length rows, over pooled statistics of sequences, standardised on its training rows."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -91,12 +86,8 @@ def find(name):
     """A model of `MODELS`, or any scikit-learn classifier with `predict_proba`, named `package.module:Estimator`.
 
     An estimator that wants two-dimensional input is given the pooled statistics, standardised; one whose
-    `__sklearn_tags__` say otherwise is given the list of sequences.
-
-    Raises
-    ------
-    ValueError
-        When there is no such model, or what was found is no classifier with `predict_proba`.
+    `__sklearn_tags__` say otherwise is given the list of sequences. Raises ValueError when there is no such model, or
+    what was found is no classifier with `predict_proba`.
     """
     if name in MODELS:
         return MODELS[name]

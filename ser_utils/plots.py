@@ -15,23 +15,9 @@ def _axes(ax, size):
 
 
 def confusion(counts, classes, title="", normalise=True, ax=None, colorbar=True):
-    """Actual (rows) against predicted (columns): row shares in per cent, or counts.
+    """Actual (rows) against predicted (columns): each row as shares of its class in per cent, or counts.
 
-    Parameters
-    ----------
-    counts : np.ndarray [shape=(n_classes, n_classes)]
-        From `scores.confusion`.
-    classes : sequence of str
-        In the order of the counts.
-    title : str
-    normalise : bool
-        Each row as shares of its actual class.
-    ax : matplotlib Axes, optional
-    colorbar : bool
-
-    Returns
-    -------
-    matplotlib Axes
+    `counts` [shape=(n_classes, n_classes)] come from `scores.confusion`, `classes` in their order. Returns the Axes.
     """
     import seaborn as sns
 
@@ -53,12 +39,7 @@ def confusion(counts, classes, title="", normalise=True, ax=None, colorbar=True)
 
 
 def recall_by_class(predictions, ax=None):
-    """Recall of each class for each model of one protocol and labelling, and chance.
-
-    Returns
-    -------
-    matplotlib Axes
-    """
+    """Recall of each class for each model of one protocol and labelling, and chance. Returns the Axes."""
     classes = scores.classes(predictions)
     ax = _axes(ax, (7.4, 4))
     for number, (model, rows) in enumerate(predictions.groupby("model", sort=False)):
@@ -72,17 +53,7 @@ def recall_by_class(predictions, ax=None):
 
 
 def training_curves(histories, axes=None):
-    """Loss and accuracy an epoch: training solid, validation dashed.
-
-    Parameters
-    ----------
-    histories : dict of str to dict
-        Name of the model to its `history_`.
-
-    Returns
-    -------
-    np.ndarray of two matplotlib Axes
-    """
+    """Loss and accuracy an epoch, training solid, validation dashed, from a `history_` a model. Returns two Axes."""
     axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")[1]
     for number, (name, history) in enumerate(histories.items()):
         for ax, metric, unit, scale in zip(axes, ("loss", "accuracy"), ("loss", "accuracy (%)"), (1, 100), strict=True):
@@ -97,7 +68,7 @@ def training_curves(histories, axes=None):
 
 
 def waveform(y, sr, title="", ax=None):
-    """Amplitude over time. Returns the matplotlib Axes."""
+    """Amplitude over time. Returns the Axes."""
     ax = _axes(ax, (8, 2))
     ax.plot(np.arange(len(y)) / sr, y, linewidth=0.6)
     ax.set(xlabel="time (s)", ylabel="amplitude", title=title, xlim=(0, len(y) / sr))
@@ -105,7 +76,7 @@ def waveform(y, sr, title="", ax=None):
 
 
 def mel_spectrogram(y, settings=features.Settings(), title="", ax=None):
-    """Mel spectrogram in dB, its bands named by their centre frequency. Returns the matplotlib Axes."""
+    """Mel spectrogram in dB, its bands named by their centre frequency. Returns the Axes."""
     ax = _heat(features.mel_spectrogram(y, settings), settings, "dB", title, ax)
     bands = np.linspace(0, settings.n_mels - 1, 5).round().astype(int)
     centres = features.mel_centres(settings)
@@ -115,7 +86,7 @@ def mel_spectrogram(y, settings=features.Settings(), title="", ax=None):
 
 
 def mfcc(coefficients, settings=features.Settings(), title="", ax=None):
-    """Heat map of MFCCs, each standardised over the clip: c0 would drown the rest. Returns the matplotlib Axes."""
+    """Heat map of MFCCs, each standardised over the clip: c0 would drown the rest. Returns the Axes."""
     z = (coefficients - coefficients.mean(axis=0)) / np.maximum(coefficients.std(axis=0), 1e-6)
     ax = _heat(z, settings, "SD from the coefficient's mean", title, ax, limit=3)
     ax.set_ylabel("coefficient")

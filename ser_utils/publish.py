@@ -21,12 +21,7 @@ class UncommittedError(RuntimeError):
 
 
 def everything(clips):
-    """The units of all that this repository publishes of a corpus, as `rows.csv` of its results says.
-
-    Returns
-    -------
-    list of compare.Unit
-    """
+    """The units of all that this repository publishes of a corpus, as `rows.csv` of its results says. list of Unit"""
     [corpus] = clips["corpus"].unique()
     path = PUBLISHED / corpus / "rows.csv"
     if not path.is_file():
@@ -44,13 +39,7 @@ def _git(*arguments):
 
 
 def require_committed(results):
-    """Insist on a committed tree when the rows go where this repository publishes them.
-
-    Raises
-    ------
-    UncommittedError
-        With the first files that differ.
-    """
+    """Insist on a committed tree when the rows go where this repository publishes them, else UncommittedError."""
     if PUBLISHED not in [Path(results).resolve(), *Path(results).resolve().parents]:
         return
     if not _git("rev-parse", "HEAD"):
@@ -66,23 +55,8 @@ def require_committed(results):
 def look(units, features, results, checkpoints="build/units", *, jobs=-1, progress=True):
     """Train on everything but the test folds, predict those, and add the rows and the trace of it to `results`.
 
-    Parameters
-    ----------
-    units : list of compare.Unit
-        All with `part="test"`.
-    features, results, checkpoints : str or Path
-    jobs : int
-    progress : bool
-
-    Returns
-    -------
-    pd.DataFrame
-        The new rows of the predictions table.
-
-    Raises
-    ------
-    UncommittedError
-        When `results` is where this repository publishes and the tree has changes in no commit.
+    All units have `part="test"`. Returns the new rows of the predictions table. Raises UncommittedError when `results`
+    is where this repository publishes and the tree has changes in no commit.
     """
     results, data, commit = Path(results), compare.store.load(features), _git("rev-parse", "HEAD") or "none"
     require_committed(results)
@@ -140,17 +114,7 @@ def exists(results=PUBLISHED / "ravdess"):
 
 
 def load(results=PUBLISHED / "ravdess"):
-    """The predictions table of a results folder; by default the published one.
-
-    Returns
-    -------
-    pd.DataFrame
-
-    Raises
-    ------
-    FileNotFoundError
-        When nothing has been published there.
-    """
+    """The predictions table of a results folder; by default the published one. FileNotFoundError when there is none."""
     path = Path(results) / "predictions.csv.gz"
     if not path.is_file():
         raise FileNotFoundError(f"no predictions in {results}; make them with python -m ser_utils compare --publish "

@@ -51,12 +51,7 @@ def row(entry):
 
 
 def tables(summary):
-    """The summary as one table of text per protocol and labelling, best model last.
-
-    Returns
-    -------
-    list of (heading str, pd.DataFrame of str)
-    """
+    """The summary as (heading, table of text) pairs, one per protocol and labelling, best model last."""
     made = []
     for (protocol, labels), heading in HEADINGS.items():
         part = summary[(summary["protocol"] == protocol) & (summary["labels"] == labels)].sort_values("uar")
@@ -73,12 +68,7 @@ def tables(summary):
 
 
 def ladder(summary, names):
-    """UAR with its interval from a summary: a row a model, a column a protocol, named and ordered as in `names`.
-
-    Returns
-    -------
-    pd.DataFrame of str
-    """
+    """UAR with its interval from a summary: a row a model, a column a protocol, named and ordered as in `names`."""
     part = summary[summary["protocol"].isin(names) & (summary["labels"] == "emotion")]
     part = part[part["model"].isin(part.loc[part["protocol"] != "speaker-independent", "model"])]
     shown = part.assign(column=part["protocol"].map(names), shown=[
@@ -90,12 +80,7 @@ def ladder(summary, names):
 
 
 def markdown(summary):
-    """The result tables as Markdown, every figure from the summary and so from the predictions.
-
-    Returns
-    -------
-    str
-    """
+    """The result tables as Markdown, every figure from the summary and so from the predictions."""
     blocks = []
     for heading, table in tables(summary):
         lines = ["| " + " | ".join(cells) + " |" for cells in [table.columns, *table.to_numpy().tolist()]]
@@ -113,14 +98,7 @@ def synthetic(clips):
 def beside(live, published=None):
     """Scores on validation speakers beside the published ones on test speakers, as one text table.
 
-    Parameters
-    ----------
-    live, published : pd.DataFrame
-        From `scores.summary`; without `published` the columns stay empty.
-
-    Returns
-    -------
-    str
+    Both from `scores.summary`; without `published` its columns stay empty.
     """
     lines = []
     for entry in live.to_dict("records"):

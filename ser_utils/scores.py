@@ -20,23 +20,13 @@ def classes(rows):
 
 
 def predicted(rows):
-    """The likeliest class of each row.
-
-    Returns
-    -------
-    np.ndarray [shape=(rows,)] of str
-    """
+    """The likeliest class of each row. [shape=(rows,)] of str"""
     names = classes(rows)
     return np.array(names)[rows[[f"p_{name}" for name in names]].to_numpy().argmax(axis=1)]
 
 
 def confusion(rows):
-    """Counts of actual (rows) against predicted (columns) in the order of `classes`.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_classes, n_classes)], int
-    """
+    """Counts of actual (rows) against predicted (columns), as `classes`. [shape=(n_classes, n_classes)], int"""
     from sklearn.metrics import confusion_matrix
 
     return confusion_matrix(rows["emotion"], predicted(rows), labels=classes(rows))
@@ -45,13 +35,7 @@ def confusion(rows):
 def recalls(counts):
     """Recall of each class from confusion counts; NaN for a class that never occurs.
 
-    Parameters
-    ----------
-    counts : np.ndarray [shape=(..., n_classes, n_classes)]
-
-    Returns
-    -------
-    np.ndarray [shape=(..., n_classes)]
+    [shape=(..., n_classes, n_classes)] -> [shape=(..., n_classes)]
     """
     actual = counts.sum(axis=-1)
     correct = np.diagonal(counts, axis1=-2, axis2=-1)
@@ -61,13 +45,7 @@ def recalls(counts):
 def uar(counts):
     """Unweighted average recall: the mean recall of the classes that occur. Chance is 1 / n_classes.
 
-    Parameters
-    ----------
-    counts : np.ndarray [shape=(..., n_classes, n_classes)]
-
-    Returns
-    -------
-    np.ndarray [shape=(...)], 0 to 1
+    [shape=(..., n_classes, n_classes)] -> [shape=(...)], 0 to 1
     """
     return np.nanmean(recalls(counts), axis=-1)
 
@@ -76,11 +54,7 @@ def interval(rows, level=0.95, draws=DRAWS):
     """Bootstrap interval of the UAR for other speakers: speakers are drawn with replacement, all their clips together.
 
     Clips of one speaker stand or fall together, so resampling clips would promise too much (Efron & Tibshirani 1993).
-    Each draw pools what was drawn within each seed and averages over seeds, as the headline does.
-
-    Returns
-    -------
-    low, high : float
+    Each draw pools what was drawn within each seed and averages over seeds, as the headline does. Returns low and high.
     """
     speakers, seeds = sorted(rows["speaker"].unique()), sorted(rows["seed"].unique())
     groups = dict(list(rows.groupby(["seed", "speaker"])))
@@ -106,10 +80,6 @@ def summary(predictions):
     Out-of-fold predictions are pooled per seed, scored, and averaged over seeds; `uar_folds` is the mean over the folds
     instead. `sd_seeds` and `sd_folds` are standard deviations (NaN for a single one); `low` and `high` bound the
     speaker-bootstrap interval, given only where the speakers tested were never trained on and are at least six.
-
-    Returns
-    -------
-    pd.DataFrame
     """
     table = with_average(predictions)
     return pd.DataFrame([_summary(key, rows) for key, rows in table.groupby(KEYS, sort=False)])
@@ -141,12 +111,7 @@ def _summary(key, rows):
 
 
 def with_average(predictions, models=("mlp", "lstm", "cnn"), name="average"):
-    """The table and, wherever all these models answered, the mean of their probabilities as one more: one seed of each.
-
-    Returns
-    -------
-    pd.DataFrame
-    """
+    """The table and, where all these models answered, the mean of their probabilities as one more, seed by seed."""
     same = [column for column in predictions.columns if not column.startswith("p_") and column != "model"]
     groups = predictions[predictions["model"].isin(models)].groupby(same, sort=False)
     mean = groups.mean(numeric_only=True)[groups.size() == len(models)].reset_index().assign(model=name)
@@ -154,13 +119,7 @@ def with_average(predictions, models=("mlp", "lstm", "cnn"), name="average"):
 
 
 def samples(predictions, count=10, seed=0):
-    """A few clips as they were and as they were heard, drawn at random, the same for the same seed.
-
-    Returns
-    -------
-    pd.DataFrame
-        clip, speaker, actual, predicted, p (of the predicted class)
-    """
+    """A few clips, the same for the same seed: clip, speaker, actual, predicted, and p of the predicted class."""
     rows = predictions.sample(min(count, len(predictions)), random_state=seed)
     return pd.DataFrame({
         "clip": rows["clip"], "speaker": rows["speaker"], "actual": rows["emotion"],

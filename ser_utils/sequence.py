@@ -21,11 +21,6 @@ def quiet_keras():
     """Import Keras without its start-up noise, on one thread, so that a seed gives the same network every time.
 
     A second thread changes the order of sums, and after twenty epochs a third of the predicted labels.
-
-    Returns
-    -------
-    module
-        `keras`
     """
     threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     if "tensorflow" in sys.modules and any(os.environ.get(name) != "1" for name in threads[:2]):
@@ -105,23 +100,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.progress = progress
 
     def fit(self, X, y, validation=None):
-        """Train from scratch.
+        """Train from scratch on a list of [shape=(frames, n_mfcc)] and a label each. Returns self.
 
-        Parameters
-        ----------
-        X : list of np.ndarray [shape=(frames, n_mfcc)]
-        y : array-like [shape=(clips,)]
-        validation : (X, y), optional
-            Clips whose loss and accuracy are recorded after each epoch. Nothing is decided on them.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError
-            When X holds no clips, clips of different widths, NaN, or not as many as y.
+        Of `validation`, clips and labels too, loss and accuracy are recorded each epoch; nothing is decided on them.
+        Raises ValueError when X holds no clips, clips of different widths, NaN, or not as many as y.
         """
         X, y = _check(X), np.asarray(y)
         if len(X) != len(y):
@@ -148,13 +130,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X):
         """Probability of each class, from the whole of each clip, in every view.
 
-        Parameters
-        ----------
-        X : list of np.ndarray [shape=(frames, n_mfcc)]
-
-        Returns
-        -------
-        np.ndarray [shape=(clips, n_classes)], columns as `classes_`
+        list of [shape=(frames, n_mfcc)] -> [shape=(clips, n_classes)], columns as `classes_`
         """
         check_is_fitted(self, "network_")
         X = _check(X, self.n_features_in_)

@@ -39,14 +39,10 @@ class Split:
 
 
 def label(clips, labels="emotion"):
-    """Each clip's class name, `None` where the scheme has no class for it.
+    """Each clip's class name, `None` where the scheme has no class for it. [shape=(clips,)]
 
     `gender_emotion` has the ten codes 0-9, which cover the 960 of RAVDESS's 1,440 clips that are angry, calm, fearful,
     happy or sad; `emotion` and `gender` cover all.
-
-    Returns
-    -------
-    np.ndarray [shape=(clips,)] of str or None
     """
     if labels not in LABELS:
         raise ValueError(f"labels={labels!r} is unknown; choose one of {', '.join(LABELS)}")

@@ -77,25 +77,8 @@ def _fingerprint(folder, clips, settings):
 def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs=-1, progress=True):
     """Features of every recording of a corpus, written to `out`, or read from there if nothing has changed.
 
-    Parameters
-    ----------
-    folder, out : str or Path
-    corpus : str
-    settings : features.Settings
-    jobs : int
-        Processes; -1 for one a core.
-    progress : bool
-        Show a bar.
-
-    Returns
-    -------
-    FeatureSet, list of AudioError
-        What could be used, and why each other clip could not.
-
-    Raises
-    ------
-    CorpusError
-        When the folder holds no recording of the corpus, or none that can be used.
+    Runs over `jobs` processes (-1: one a core). Returns a FeatureSet of what could be used, and a list of the
+    AudioErrors of what could not. Raises CorpusError when the folder holds no recording, or none that can be used.
     """
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
@@ -152,16 +135,9 @@ def _meta(folder):
 
 
 def load(folder=SHIPPED):
-    """Open the features of a folder; by default those of RAVDESS that ship with the project.
+    """Open the features of a folder, by default those of RAVDESS that ship with the project, as a FeatureSet.
 
-    Returns
-    -------
-    FeatureSet
-
-    Raises
-    ------
-    FileNotFoundError
-        When the folder holds no features.
+    Raises FileNotFoundError when the folder holds no features, and ValueError when its files disagree.
     """
     folder, meta = Path(folder), _meta(folder)
     if not meta:
