@@ -94,8 +94,7 @@ def lstm(n_mfcc, n_classes, width=256, memory=128, dropout=0.3):
 
 
 def cnn(n_mfcc, n_classes, width=256, dropout=0.3):
-    """Four convolutions over time, attention over what is left: it hears short gestures anywhere in the clip.
-    """
+    """Four convolutions over time, attention over what is left: it hears short gestures anywhere in the clip."""
     x, mask = _inputs(n_mfcc)
     hidden, left = _ear(x, mask, width, dropout)
     for _ in range(2):
@@ -105,8 +104,7 @@ def cnn(n_mfcc, n_classes, width=256, dropout=0.3):
 
 
 def original_cnn(n_mfcc, n_classes, frames=216):
-    """The original project's network, layer by layer, over its contour of 216 frames. It knows no mask.
-    """
+    """The original project's network, layer by layer, over its contour of 216 frames. It knows no mask."""
     x, mask = keras.Input((frames, n_mfcc), name="frames"), keras.Input((frames, 1), name="mask")
     hidden = layers.Conv1D(128, 5, padding="same", activation="relu")(x)
     hidden = layers.Conv1D(128, 5, padding="same", activation="relu")(hidden)
