@@ -237,6 +237,35 @@ def test_no_published_speaker_was_trained_on():
     assert (truth["emotion_x"] == actual.droplevel(0).reindex(truth.index)).all()
 
 
+def test_what_each_fold_alone_would_have_kept():
+    """The README's sentence on choosing, from the trials it rests on."""
+    trials = pd.read_csv(PUBLISHED / "trials.csv").query("folds.str.startswith('nested')")
+    by_fold = {(one.model, one.what): np.array(str(one.uar_by_fold).split(), float) for one in trials.itertuples()}
+
+    def ahead(model, what, before):
+        return int((by_fold[model, what] > by_fold[model, before]).sum())
+
+    narrow, wide = "reference: width 64, batches of 32, 40 epochs", "first convolution in steps of two frames"
+    assert ahead("cnn", "the same, width 128", narrow) == 5
+    assert ahead("cnn", f"width 256, batches of 16, {wide}", f"width 128, batches of 16, {wide}") == 5
+    assert ahead("cnn", "the same, width 64, batches of 16", narrow) == 5
+    assert ahead("cnn", "the same, frequencies warped within 15 % instead of shifted by bands",
+                 f"reference: width 256, batches of 16, {wide}, pitch within two bands") == 5
+    mlp = "reference: 2 x 512 on windows of nine frames, one view"
+    assert ahead("mlp", "windows of 21 frames, one view", mlp) == 4
+    cnn = trials[(trials["model"] == "cnn") & trials["what"].str.startswith("reference: crops")]["what"].item()
+    assert ahead("cnn", "the same, five views (warps -12 to 12 %)", cnn) == 3
+    five = trials[trials["what"] == "the same, five views"]
+    reference = {"mlp": mlp, "lstm": "reference: two convolutions of 256, LSTM 128 beside them, one view"}
+    for model, before in reference.items():
+        first = np.array(five[five["model"] == model]["uar_by_fold"].iloc[0].split(), float)
+        assert (first > by_fold[model, before]).all()
+    readme = (corpora.ROOT / "README.md").read_text(encoding="utf-8")
+    choosing = re.search(r"\*\*Choosing\.\*\*.*?UAR on the", readme, re.DOTALL).group()
+    assert "every fold, the MLP's longer windows in four of five" in choosing
+    assert "five views in all for MLP and LSTM and in three for the CNN" in choosing
+
+
 def test_the_cnn_keeps_its_promise():
     rows = ROWS[(ROWS[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
     assert independent(rows)["uar"] >= 0.60
