@@ -1,5 +1,6 @@
 """Recordings as arrays: read any file as mono at one rate, cut the silence at its ends, or say plainly why not."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,32 +27,66 @@ def load(path, sr=16000, *, offset=0.0, duration=None):
     WAV, FLAC, OGG or MP3: whatever libsndfile reads; `offset` and `duration` in seconds pick a part. Raises AudioError
     when the file is unreadable, empty, truncated, shorter than 0.1 s, longer than 60 s, silent, or holds NaN.
     """
-    import soundfile
-    import soxr
-
     path = Path(path)
-    try:
-        if path.stat().st_size == 0:
-            raise AudioError(path, "the file is empty (0 bytes)", "fetch or record it again")
-        with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
-            declared, native = sound.frames, sound.samplerate
-            y = sound.read(int(LONGEST * native) + 1, dtype="float32", always_2d=True)
-        _check_complete(path, declared, len(y), native)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(path, f"not a readable recording ({error.error_string.rstrip('.')})",
-                         "convert it to WAV or FLAC, or remove it") from error
-    except OSError as error:
-        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it is there and readable") from error
+    with opened(path) as sound:
+        native, most = sound.samplerate, int(LONGEST * sound.samplerate) + 1
+        y = sound.read(most, dtype="float32", always_2d=True)
+        check_complete(path, min(sound.frames, most), len(y), native)
     _check_sound(path, y, native)
     y = y.mean(axis=1)
     first = int(offset * native)
-    y = y[first:] if duration is None else y[first:first + int(duration * native)]
+    return resampled(y[first:] if duration is None else y[first:first + int(duration * native)], native, sr)
+
+
+@contextmanager
+def opened(path):
+    """A recording as an open soundfile.SoundFile; whatever goes wrong while it is read is an AudioError."""
+    import soundfile
+
+    try:
+        if path.stat().st_size == 0:
+            raise AudioError(path, "the file is empty (0 bytes)", "fetch or record it again")
+        if path.suffix.lower() == ".raw":
+            raise AudioError(path, "raw samples have no header that says how to read them", "convert it to WAV or FLAC")
+        with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
+            yield sound
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise AudioError(path, f"not a readable recording ({reason})", "convert it to WAV or FLAC, or remove it"
+                         ) from error
+    except OSError as error:
+        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it is there and readable") from error
+
+
+def resampled(y, native, sr):
+    """Samples at another rate (soxr, high quality). [shape=(samples,)] -> [shape=(other samples,)]"""
+    import soxr
+
     return y if native == sr or not y.size else soxr.resample(y, native, sr, quality="HQ")
 
 
-def _check_complete(path, declared, read, sr):
-    if read < min(declared, int(LONGEST * sr) + 1):
-        raise AudioError(path, f"truncated: its header promises {declared / sr:.2f} s, it holds {read / sr:.2f} s",
+def stretches(read, sr, length, hop):
+    """Overlapping stretches of a sound of any length, in bounded memory: (start in s, [shape=(samples, channels)]).
+
+    `read(count)` gives the next samples, at `sr` Hz; `length` and `hop` are in seconds. What is no longer than two
+    stretches comes whole.
+    """
+    size, step, start = round(length * sr), round(hop * sr), 0
+    held = read(2 * size + 1)
+    if len(held) <= 2 * size:
+        yield 0.0, held
+        return
+    while len(held) > size - step:
+        yield start / sr, held[:size]
+        held, start = held[step:], start + step
+        if len(held) < size:
+            held = np.concatenate([held, read(size - len(held))])
+
+
+def check_complete(path, expected, read, sr):
+    """Raise AudioError when a file held fewer samples than its header says, or a WAV fewer bytes."""
+    if read < expected:
+        raise AudioError(path, f"truncated: its header promises {expected / sr:.2f} s, it holds {read / sr:.2f} s",
                          "fetch it again")
     promised, held = _wav_bytes(path)
     if held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length

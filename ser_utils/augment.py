@@ -57,9 +57,26 @@ class Augment:
         return mixed, np.maximum(mask, mask[other]), y * share[:, None] + y[other] * (1 - share)[:, None]
 
 
+@dataclass(frozen=True)
+class Microphones(Augment):
+    """The same, with a `share` of the clips heard through somebody's microphone."""
+
+    share: float = 0.8
+
+    def move(self, coefficients, rng):
+        """A clip of another tempo, vocal tract, level and microphone. Other length."""
+        coefficients = super().move(coefficients, rng)
+        return through_microphone(coefficients, rng) if rng.random() < self.share else coefficients
+
+
 def warped(coefficients, by):
     """One clip with all frequencies scaled by exp(by), to half a per cent. Same shape."""
     return coefficients @ _warp(round(by * STEPS), coefficients.shape[1])
+
+
+def levelled(coefficients):
+    """A clip whose loudest frame, by the mean of its bands in dB, is at 0. Same shape."""
+    return coefficients - coefficients[:, :1].max() * np.eye(1, coefficients.shape[1], dtype=np.float32)
 
 
 @lru_cache(maxsize=512)
@@ -69,6 +86,43 @@ def _warp(steps, bands):
     heard = np.interp(centres * np.exp(-steps / STEPS), centres, np.arange(bands))
     mel_of_each = features.dct_matrix(bands, bands)
     return (_resample(mel_of_each.T, heard).T @ mel_of_each.T).astype(np.float32)
+
+
+def through_microphone(coefficients, rng, settings=features.Settings()):
+    """A clip as a stranger's microphone might give it, by what that does to the power in each mel band. Other length.
+
+    Pauses around the speech, a room whose sound lingers (power falls by 60 dB in 0.1 to 0.5 s), a coloured response, a
+    missing low or high band, steady noise 0 to 40 dB below the speech, a codec, each in some; then cut as clips are.
+    """
+    around = ((*rng.integers(0, 60, 2),), (0, 0))
+    power = 10 ** (np.pad(features.log_mel(coefficients), around, constant_values=-100) / 10)
+    centres = features.mel_centres(settings)
+    widths, place = np.gradient(centres), np.linspace(0, np.pi, len(centres))
+    if rng.random() < 0.4:
+        keep, wet = 10 ** (-6 * settings.hop_length / settings.sr / rng.uniform(0.1, 0.5)), rng.uniform(0, 1.5)
+        late = np.zeros(len(centres))
+        for frame in power:
+            late = keep * late + frame
+            frame += wet * (1 - keep) * late
+    colour = np.cos(np.outer([1, 2, 3], place))  # smooth over the bands
+    heard = power * 10 ** (rng.normal(0, 3, 3) @ colour / 10)
+    telephone = rng.random() < 0.25  # both ends of the band are gone
+    for cut in (centres < rng.uniform(80, 500), centres > rng.uniform(2500, 4000 if telephone else 7500)):
+        if telephone or rng.random() < 0.5:
+            heard[:, cut] *= 10 ** -rng.uniform(2, 7)
+    if rng.random() < 0.7:
+        spectrum = 10 ** ((rng.normal(0, 3, 3) @ colour - rng.uniform(0, 30) * place / np.pi) / 10)
+        spectrum *= (heard.mean(axis=0) @ widths) / (spectrum @ widths) / 10 ** rng.uniform(0, 4)
+        bins = np.maximum(1, widths * settings.n_fft / settings.sr)  # of the spectrum in a band: their mean varies less
+        heard = heard + spectrum * rng.gamma(bins, 1 / bins, heard.shape)
+    if rng.random() < 0.3:  # a codec drops what the loudest band of the moment hides
+        hidden = heard < heard.max(axis=1, keepdims=True) * 10 ** -rng.uniform(2, 4)
+        heard = np.where(hidden & (rng.random(heard.shape) < rng.uniform(0, 1)), 1e-10, heard)
+    loudness = heard @ widths
+    spoken = np.flatnonzero(loudness > loudness.max() * 10 ** (-settings.trim_db / 10))
+    decibels = 10 * np.log10(np.maximum(heard[spoken[0]:spoken[-1] + 1], 1e-10))
+    decibels = np.maximum(decibels, decibels.max() - settings.top_db)
+    return (decibels @ features.dct_matrix(*[len(centres)] * 2).T).astype(np.float32)
 
 
 def _resample(rows, positions):

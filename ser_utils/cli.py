@@ -6,13 +6,13 @@ import traceback
 import warnings
 from pathlib import Path
 
-from ser_utils import corpora, splits
+from ser_utils import corpora
 
 BUILD = Path("build")
 
 
 def main(arguments=None):
-    """Run one command. Returns the exit status: 0, 1 with `--strict` when clips were left out, 2 on a user's error."""
+    """Run one command. Returns the exit status: 0, 1 when files were left out (extract: `--strict`), 2 on error."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = _one_line
     try:
@@ -23,7 +23,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; compare keeps every unit it finished and goes on from there", file=sys.stderr)
+        print("stopped; what compare has finished is kept, and it goes on from there", file=sys.stderr)
         return 130
 
 
@@ -34,6 +34,11 @@ def _one_line(message, category, *_args, **_kwargs):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m ser_utils", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="the emotion in recordings", description=_predict.__doc__)
+    predict.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3, 0.3 s to an hour")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line, a line a file")
+    predict.set_defaults(run=_predict)
+
     extract = commands.add_parser("extract", help="recordings to features", description=_extract.__doc__)
     extract.add_argument("folder", nargs="?", metavar="FOLDER",
                          help="the recordings, nested as you like (default: SER_DATA, else data/raw/CORPUS)")
@@ -48,9 +53,9 @@ def _parser():
     compare.add_argument("--model", nargs="+", metavar="NAME",
                          help="chance, svm, original_cnn, mlp, lstm, cnn, or your own as package.module:Estimator "
                               "(default: mlp lstm cnn; with --publish, every published row)")
-    compare.add_argument("--protocol", nargs="+", help="default: speaker-independent; nested is for choosing",
-                         choices=list(splits.PROTOCOLS))
-    compare.add_argument("--labels", choices=splits.LABELS,
+    compare.add_argument("--protocol", nargs="+", metavar="NAME",
+                         help="default: speaker-independent; nested is for choosing; one that is unknown names all")
+    compare.add_argument("--labels", choices=corpora.LABELS,
                          help="emotion, the ten codes of gender and emotion, or gender (default: emotion)")
     compare.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")
     compare.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: every fold")
@@ -68,6 +73,26 @@ def _parser():
     report.add_argument("--results", metavar="DIR", help="default: results/ravdess, which ships")
     report.set_defaults(run=_report)
     return parser
+
+
+def _predict(options):
+    """Say which emotion a voice shows, how surely, and what speaks against trusting the answer."""
+    import json
+
+    from ser_utils import audio, live
+
+    answers = []
+    for file in options.file:
+        try:
+            answers.append(live.predict(file))
+        except audio.AudioError as error:
+            print(f"left out: {error}", file=sys.stderr)
+        else:
+            if options.json:
+                print(json.dumps(answers[-1]), flush=True)
+    if answers and not options.json:
+        print(live.table(answers))
+    return int(len(answers) < len(options.file))
 
 
 def _extract(options):

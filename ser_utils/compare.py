@@ -49,6 +49,8 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
     for name in names:
         models.find(name)
     for protocol in protocols:
+        if protocol not in splits.PROTOCOLS:
+            raise ValueError(f"protocol {protocol!r} is unknown; choose one of {', '.join(splits.PROTOCOLS)}")
         there = [split.fold for split in splits.PROTOCOLS[protocol](clips, labels) if len(getattr(split, part))]
         if not there:
             raise ValueError(f"{protocol} has no {part} clips: it is for choosing; leave out --publish")

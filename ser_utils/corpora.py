@@ -6,11 +6,13 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 ROOT = Path(__file__).resolve().parent.parent
 # in reading order; a corpus's further ones follow by alphabet
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+# The original project's ten codes: gender by emotion, in its order; three of the eight emotions have none
+TEN = tuple(f"{gender}_{emotion}" for gender in ("female", "male")
+            for emotion in ("angry", "calm", "fearful", "happy", "sad"))
+LABELS = ("emotion", "gender_emotion", "gender")  # the ways to name what a clip is
 SUFFIXES = (".wav", ".flac")
 MARK = "SYNTHETIC.md"  # a folder with this file holds synthetic speech, and every table made from it says so
 COLUMNS = ["clip", "path", "corpus", "speaker", "gender", "emotion", "intensity", "statement", "repetition"]
@@ -80,6 +82,8 @@ def read(folder=None, corpus="ravdess"):
     The folder is `SER_DATA` or `data/raw/<corpus>` by default; `path` is relative to it. Warns (CorpusWarning) of clips
     missing or beyond those published and of files that fit no rule; raises CorpusError when no clip is found.
     """
+    import pandas as pd
+
     if corpus not in CORPORA:
         raise CorpusError(f"corpus={corpus!r} is unknown; choose one of {', '.join(CORPORA)}")
     known, folder = CORPORA[corpus], folder_of(corpus, folder)

@@ -1,4 +1,4 @@
-"""Results that are kept: test folds are read here and nowhere else, and every reading leaves a trace."""
+"""Results that are kept: whoever reads test folds does it through here, and every reading leaves a trace."""
 
 import json
 import shutil
@@ -58,25 +58,33 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, progre
     All units have `part="test"`. Returns the new rows of the predictions table. Raises UncommittedError when `results`
     is where this repository publishes and the tree has changes in no commit.
     """
-    results, data, commit = Path(results), compare.store.load(features), _git("rev-parse", "HEAD") or "none"
+    results, data = Path(results), compare.store.load(features)
     require_committed(results)
     results.mkdir(parents=True, exist_ok=True)
-    looks = _trace(results, units, data, commit)
+    looks = trace(results, units, data)
     rows, histories = compare.run(units, features, checkpoints, jobs=jobs, progress=progress)
     path, unique = results / "predictions.csv.gz", [*KEYS, "seed", "fold"]
     kept = load(results) if path.is_file() else rows[:0]
     fresh = pd.MultiIndex.from_frame(rows[unique].drop_duplicates())
     kept = kept[~pd.MultiIndex.from_frame(kept[unique]).isin(fresh)]
     table = pd.concat([part for part in (kept, rows) if len(part)], ignore_index=True)
-    # no time stamp inside, so that the same rows give the same file
-    table.to_csv(path, index=False, lineterminator="\n", compression={"method": "gzip", "mtime": 0})
-    _fill_in(results, looks, rows, histories, data)
+    write(table, results)
+    note(results, looks, rows)
+    _made(results, looks, rows, histories, data)
     return rows
 
 
-def _trace(results, units, data, commit):
+def write(table, results):
+    """A predictions table into its place."""
+    # no time stamp inside, so that the same rows give the same file
+    table.to_csv(results / "predictions.csv.gz", index=False, lineterminator="\n",
+                 compression={"method": "gzip", "mtime": 0})
+
+
+def trace(results, units, data):
     """A line in `looks.csv` for every row about to be made, before any test clip is predicted; its UAR comes later."""
     path, now = results / "looks.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    commit = _git("rev-parse", "HEAD") or "none"
     looks = pd.read_csv(path) if path.is_file() else pd.DataFrame()
     planned = pd.DataFrame([asdict(unit) for unit in units]).groupby(KEYS, sort=False)
     begun = [{"date": now, "commit": commit, "corpus": data.clips["corpus"].iloc[0],
@@ -88,24 +96,32 @@ def _trace(results, units, data, commit):
     return looks
 
 
-def _fill_in(results, looks, rows, histories, data):
-    """The scores of this look in `looks.csv`, and how each row was made in `made.json`."""
-    path = results / "made.json"
-    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _line(looks, key):
+    return looks.index[(looks[KEYS] == list(key)).all(axis=1)][-1]
+
+
+def note(results, looks, rows):
+    """The scores of this look into `looks.csv`."""
     looks["uar"] = looks["uar"].astype(float)
     for key, part in rows.groupby(KEYS, sort=False):
-        line = looks.index[(looks[KEYS] == list(key)).all(axis=1)][-1]
-        looks.loc[line, "uar"] = round(scores.summary(part)["uar"].item(), 4)
+        looks.loc[_line(looks, key), "uar"] = round(scores.summary(part)["uar"].item(), 4)
+    looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
+
+
+def _made(results, looks, rows, histories, data):
+    """How each row was made, into `made.json`."""
+    path = results / "made.json"
+    made = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for key, _ in rows.groupby(KEYS, sort=False):
         costs = pd.DataFrame([value for unit, value in histories.items()
                               if (unit.model, unit.protocol, unit.labels) == key])
         made[" ".join(key)] = {
-            "commit": looks.loc[line, "commit"], "settings": models.find(key[0]).settings,
+            "commit": looks.loc[_line(looks, key), "commit"], "settings": models.find(key[0]).settings,
             "features": asdict(data.settings), "features_digest": data.digest, "versions": compare.versions(),
             "units": len(costs), "core_minutes": round(costs["seconds"].sum() / 60, 1),
             "ms_a_clip": round(costs["ms_a_clip"].median(), 2),
             **({"parameters": int(costs["parameters"].iloc[0])} if "parameters" in costs else {})}
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
 
 
 def exists(results=PUBLISHED / "ravdess"):

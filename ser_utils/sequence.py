@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from ser_utils.augment import Augment, pad, warped
+from ser_utils.augment import Augment, levelled, pad, warped
 
 
 def quiet_keras():
@@ -64,6 +64,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     augment : Augment
     standardise : bool
         Bring each coefficient to mean 0 and SD 1 over the training frames.
+    level : bool
+        Keep each clip's level; else the loudest frame of every clip is alike, and nothing depends on a recorder's gain.
     views : tuple of float
         Frequency warps (`augment.warped`) under which a clip is heard when predicting; the probabilities are averaged.
     balanced : bool
@@ -81,7 +83,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     def __init__(self, network="cnn", options=None, *, n_mfcc=None, crop=192, epochs=40, batch_size=32,
                  label_smoothing=0.1, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2, augment=Augment(),
-                 standardise=True, views=(0.0,), balanced=True, random_state=0, progress=False):
+                 standardise=True, level=True, views=(0.0,), balanced=True, random_state=0,
+                 progress=False):
         self.network = network
         self.options = options
         self.n_mfcc = n_mfcc
@@ -94,6 +97,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.weight_decay = weight_decay
         self.augment = augment
         self.standardise = standardise
+        self.level = level
         self.views = views
         self.balanced = balanced
         self.random_state = random_state
@@ -120,7 +124,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         self.network_ = self._build()
         batches = _batches(keras, self, X, self._one_hot(y))
         self._compile(keras, len(batches))
-        callbacks = [_bar(keras, self.epochs, self.network_.name)] if self.progress else []
+        callbacks = [_bar(self.network_.name)] if self.progress else []
         held = validation and (self._padded(self._standardised(_check(validation[0]))), self._one_hot(validation[1]))
         with threadpool_limits(1):  # NumPy's second thread would fight TensorFlow's one for a core
             self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
@@ -152,7 +156,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
     def _cut(self, x):
-        return x[:, :self.n_mfcc]
+        return x[:, :self.n_mfcc] if self.level else levelled(x[:, :self.n_mfcc])
 
     def _standardised(self, X):
         return [(self._cut(x) - self.mean_) / self.scale_ for x in X]
@@ -184,21 +188,6 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             optimizer = keras.optimizers.AdamW(rate, weight_decay=self.weight_decay, clipnorm=1.0)
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
         self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
-
-    def __getstate__(self):
-        """Weights instead of the network, which holds compiled functions: a fitted classifier can be pickled."""
-        state = dict(super().__getstate__())
-        if "network_" in state:
-            state["network_"] = state["network_"].get_weights()
-        return state
-
-    def __setstate__(self, state):
-        weights = state.pop("network_", None)
-        super().__setstate__(state)
-        if weights is not None:
-            quiet_keras()
-            self.network_ = self._build()
-            self.network_.set_weights(weights)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -249,18 +238,8 @@ def _crop(clip, frames, rng):
     return clip[start:start + frames]
 
 
-def _bar(keras, epochs, name):
-    from tqdm.auto import tqdm
+def _bar(name):
+    from tqdm.keras import TqdmCallback
 
     # in a notebook tqdm does not heed its own variable
-    bar = tqdm(total=epochs, desc=name, unit="epoch", disable=os.environ.get("TQDM_DISABLE") == "1")
-
-    class Bar(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-            bar.update()
-
-        def on_train_end(self, logs=None):
-            bar.close()
-
-    return Bar()
+    return TqdmCallback(verbose=0, desc=name, disable=os.environ.get("TQDM_DISABLE") == "1")

@@ -10,17 +10,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ser_utils.corpora import EMOTIONS
+from ser_utils.corpora import EMOTIONS, LABELS, TEN
 
 # Test actors of Luna-Jimenez et al. 2021 (doi:10.3390/s21227665); validation actors of arXiv:2606.03359, which uses
 # the same folds
 RAVDESS_TEST = ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24), (1, 4, 9, 22))
 RAVDESS_VALIDATION = ((3, 6), (10, 11), (8, 17), (1, 14), (2, 5))
 
-# The original project's ten codes: gender by emotion, in its order; three of the eight emotions have none
-TEN = tuple(f"{gender}_{emotion}" for gender in ("female", "male")
-            for emotion in ("angry", "calm", "fearful", "happy", "sad"))
-LABELS = ("emotion", "gender_emotion", "gender")
 READING = (*EMOTIONS, *TEN, "female", "male")
 
 

@@ -1,5 +1,14 @@
-"""What several tests need: the miniature's features, and the real recordings where a machine has them."""
+"""What several tests need: the miniature's features, the real recordings where a machine has them, a browser."""
 
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -30,3 +39,55 @@ def recordings():
     if not RECORDINGS.is_dir():
         pytest.skip(f"needs the RAVDESS recordings in {Path('..', *RECORDINGS.parts[-3:])}, which do not ship")
     return RECORDINGS
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A function that starts Chromium with further arguments."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        if os.environ.get("SER_BROWSER") == "required":
+            pytest.fail("SER_BROWSER=required and no Chromium is on the PATH; install it")
+        pytest.skip("needs Chromium on the PATH, as chromium, chromium-browser or google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        started = {}
+
+        def start(*arguments):
+            if arguments not in started:
+                started[arguments] = p.chromium.launch(
+                    executable_path=found, args=["--no-sandbox", "--disable-background-networking", *arguments])
+            return started[arguments]
+
+        yield start
+        for browser in started.values():
+            browser.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A JupyterLab over a copy of the notebooks, from the environment of the tests: address, token, folder."""
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copytree(corpora.ROOT / "notebooks", folder / "notebooks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(8)
+    fresh = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA")}
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+         f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
+        stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT, start_new_session=True,
+        env=os.environ | fresh | {"PYTHONPATH": str(corpora.ROOT), "TQDM_DISABLE": "1"})
+    base, started = f"http://127.0.0.1:{port}", time.time()
+    while True:
+        try:
+            urllib.request.urlopen(f"{base}/api/status?token={token}", timeout=2)
+            break
+        except OSError:
+            if server.poll() is not None or time.time() - started > 90:
+                pytest.fail(f"JupyterLab did not start: {(folder / 'log').read_text()[-2000:]}")
+            time.sleep(0.5)
+    yield base, token, folder
+    os.killpg(server.pid, signal.SIGTERM)
+    server.wait(20)

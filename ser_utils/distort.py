@@ -1,0 +1,65 @@
+"""What happens to a voice on its way to us: level, noise, telephone, codec, room. For measuring, not for training.
+
+Each function takes samples [shape=(samples,)] and their rate in Hz, and returns as many, float32.
+"""
+
+import io
+
+import numpy as np
+
+
+def louder(y, sr, decibels):
+    """The same at another level, clipped at full scale as a recorder would."""
+    return np.clip(y * np.float32(10 ** (decibels / 20)), -1, 1)
+
+
+def _energy(y):
+    return np.mean(np.square(y)) + 1e-20
+
+
+def noisy(y, sr, snr, seed=0):
+    """With pink noise at so many dB below the clip's own power."""
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=len(y)))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(y))
+    return (y + np.sqrt(_energy(y) / _energy(noise) / 10 ** (snr / 10)) * noise).astype(np.float32)
+
+
+def _coded(y, sr, **how):
+    import soundfile
+
+    memory = io.BytesIO()
+    soundfile.write(memory, y, sr, **how)
+    memory.seek(0)
+    return soundfile.read(memory, dtype="float32")[0]
+
+
+def telephone(y, sr):
+    """300 to 3400 Hz (ITU-T G.712), and through eight-bit mu-law at 8 kHz (ITU-T G.711)."""
+    import soxr
+
+    spectrum, hz = np.fft.rfft(y), np.fft.rfftfreq(len(y), 1 / sr)
+    narrow = np.fft.irfft(np.where((hz < 300) | (hz > 3400), 0, spectrum), len(y))
+    coded = _coded(soxr.resample(narrow, sr, 8000), 8000, format="WAV", subtype="ULAW")
+    return soxr.resample(coded, 8000, sr)[:len(y)]
+
+
+def codec(y, sr):
+    """Through a lossy codec at the lowest quality libsndfile has, MP3 at about 20 kbit/s."""
+    return _coded(y, sr, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.99)
+
+
+def room(y, sr, rt60=0.3, seed=0):
+    """In a room: convolved with noise that decays by 60 dB in `rt60` seconds, direct sound first (Polack 1988)."""
+    time = np.arange(int(rt60 * sr)) / sr
+    response = np.random.default_rng(seed).normal(size=len(time)) * 10 ** (-3 * time / rt60)
+    response /= np.sqrt(np.sum(response ** 2))  # as much energy as the direct sound
+    response[0] += 1
+    size = len(y) + len(response) - 1
+    wet = np.fft.irfft(np.fft.rfft(y, size) * np.fft.rfft(response, size), size)[:len(y)]
+    return (wet * np.sqrt(_energy(y) / _energy(wet))).astype(np.float32)
+
+
+CONDITIONS = {  # name: what is done, with which arguments
+    "clean": None, "12 dB louder": (louder, 12), "12 dB softer": (louder, -12), "noise at 20 dB": (noisy, 20),
+    "noise at 10 dB": (noisy, 10), "noise at 5 dB": (noisy, 5), "telephone": (telephone,), "codec": (codec,),
+    "room, 0.3 s": (room,)}
