@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from ser_utils import audio, features
@@ -55,7 +56,8 @@ def predict(source, sr=None, own=None):
     named = isinstance(source, str | Path)
     stretches = tqdm(_stretches(source, sr), Path(source).name if named else "samples", unit=" windows", delay=2,
                      leave=False, disable=None)
-    heard = [_hear(block, rate, start, own) for block, rate, start in stretches]
+    with threadpool_limits(1):  # a second thread gains little on matrices this small, and waits on a busy machine
+        heard = [_hear(block, rate, start, own) for block, rate, start in stretches]
     loudest = max(one["peak"] for one in heard)
     spoken = [one for one in heard if one["speech"] and one["peak"] > loudest * 10 ** (-PAUSE_DB / 20)]
     answer = {"file": str(source) if named else "samples", "emotion": None, "gender": None,

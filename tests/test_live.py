@@ -2,22 +2,29 @@
 
 import json
 import os
+import pickle
+import re
+import statistics
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import recall_score
 
 import ser_utils
-from ser_utils import audio, augment, corpora, features, live, models, runtime
+from ser_utils import audio, augment, corpora, distort, features, live, models, publish, runtime
 from ser_utils.corpora import EMOTIONS
 from ser_utils.sequence import SequenceClassifier
 
 sys.path.insert(0, str(corpora.ROOT / "tools"))
+import model_card
 import train_live
+import update_readme
 
 COFFEE = corpora.ROOT / "data" / "this_coffee_sucks.flac"
 HEAVY = ("tensorflow", "keras", "librosa", "numba", "sklearn", "pandas", "scipy", "matplotlib")
@@ -53,9 +60,11 @@ def test_the_shipped_networks_are_the_live_recipes():
     assert sorted(networks["emotion"].classes) == sorted(EMOTIONS)
     assert networks["gender"].classes == ["female", "male"]
     assert sum((live.MODELS / f"live_{name}.npz").stat().st_size for name in networks) < 10e6
-    recipe = models.find("cnn_live").estimator(0)
-    assert tuple(networks["emotion"].arrays["views"]) == recipe.views
-    assert not networks["emotion"].arrays["level"]
+    for name, recipe in live.RECIPES.items():
+        recipe, arrays = models.find(recipe).estimator(0), networks[name].arrays
+        assert tuple(arrays["views"]) == recipe.views
+        assert bool(arrays["level"]) == recipe.level
+        assert arrays["kernel_0"].shape[1:] == (recipe.n_mfcc, recipe.options.get("width", 256))
 
 
 def test_an_answer_holds_what_it_should(voice):
@@ -224,6 +233,39 @@ def test_predicting_imports_nothing_heavy():
     assert run("-c", code).stdout.strip().splitlines()[-1] == "[]"
 
 
+KERAS = """
+import pickle, sys
+from ser_utils import audio, features
+for path in sys.argv[1:]:
+    model = pickle.load(open(path, "rb"))
+    model.predict_proba([features.mfcc(audio.trim(audio.load(VOICE)))])
+"""
+
+
+def test_it_answers_sooner_than_keras_begins(tmp_path, voice):
+    clip, paths = features.mfcc(audio.trim(voice)), []
+    for name, recipe in live.RECIPES.items():
+        classes = live.networks()[name].classes
+        model = models.find(recipe).estimator(0).set_params(epochs=1, batch_size=len(classes))
+        paths.append(tmp_path / f"{name}.pickle")
+        paths[-1].write_bytes(pickle.dumps(model.fit([clip] * len(classes), classes)))
+
+    def seconds(*arguments):
+        before = time.perf_counter()
+        assert run(*arguments).returncode == 0
+        return time.perf_counter() - before
+
+    ours = statistics.median(seconds("-m", "ser_utils", "predict", COFFEE) for _ in range(5))
+    keras = statistics.median(seconds("-c", KERAS.replace("VOICE", repr(str(COFFEE))), *paths) for _ in range(3))
+    assert keras > 10 * ours  # twenty on an idle machine
+    warm = []
+    for _ in range(9):
+        before = time.perf_counter()
+        ser_utils.predict(voice, 16000)
+        warm.append(time.perf_counter() - before)
+    assert statistics.median(warm) < keras / 100
+
+
 def test_the_command_answers_skips_what_is_bad_and_speaks_json(tmp_path):
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"RIFF nonsense")
@@ -254,3 +296,42 @@ def test_a_microphone_leaves_features_that_are_still_speech(voice):
     levelled = augment.levelled(clip)
     np.testing.assert_allclose(augment.levelled(clip + 7 * np.eye(1, 64)), levelled, atol=1e-4)
     assert levelled[:, 0].max() == pytest.approx(0, abs=1e-4)
+
+
+def test_what_was_measured_is_what_was_published():
+    measured, published = publish.load(publish.PUBLISHED / "live"), publish.load()
+    for model in ("cnn", "cnn_live"):
+        plain = measured.query("model == @model and protocol == 'not used to the speaker'").set_index("clip")
+        same = published[(published[publish.KEYS] == [model, "speaker-independent", "emotion"]).all(axis=1)]
+        same = same[same["seed"] == 0].set_index("clip").loc[plain.index]
+        columns = [f"p_{name}" for name in EMOTIONS]
+        np.testing.assert_allclose(plain[columns], same[columns], atol=2e-3)
+    conditions = measured[measured["protocol"].isin(list(distort.CONDITIONS))]
+    assert (conditions.groupby(["model", "protocol"])["clip"].nunique() == 1440).all()
+    assert (conditions.groupby("clip")["fold"].nunique() == 1).all()
+
+
+def test_a_microphone_costs_what_was_promised():
+    measured = publish.load(publish.PUBLISHED / "live").query("model == 'cnn_live'")
+    columns = [f"p_{name}" for name in EMOTIONS]
+    found = {name: 100 * recall_score(rows["emotion"], np.array(EMOTIONS)[rows[columns].to_numpy().argmax(axis=1)],
+                                      average="macro") for name, rows in measured.groupby("protocol")
+             if name in distort.CONDITIONS}
+    assert found["clean"] == pytest.approx(found["12 dB softer"], abs=0.5)
+    assert found["clean"] == pytest.approx(found["12 dB louder"], abs=1)  # in part clipped
+    assert found["noise at 20 dB"] > found["clean"] - 3
+    assert found["telephone"] > found["clean"] - 8
+    card = model_card.CARD.read_text(encoding="utf-8")
+    assert re.search(rf"\| telephone \| .*\| {found['telephone']:.1f} \|", card)
+    assert update_readme.filled(card, model_card.parts()) == card
+
+
+def test_calibration_against_its_definition():
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), 4000)
+    right = (p.cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)  # calibrated by construction
+    assert train_live.calibration_error(p, right) < 0.03
+    sharp = train_live.cooled(p, 0.5)
+    assert train_live.calibration_error(sharp, right) > 0.1
+    assert train_live.fitted_temperature(sharp, right) == pytest.approx(2, abs=0.1)
+    assert train_live.calibration_error(np.eye(4)[right], (right + 1) % 4) == pytest.approx(1)

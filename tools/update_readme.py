@@ -1,4 +1,4 @@
-"""Put the published figures into README.md and docs/results.md, from the committed predictions.
+"""Put the published figures into README.md, docs/results.md and models/README.md, from the committed predictions.
 
     python tools/update_readme.py
 """
@@ -7,6 +7,7 @@ import json
 import re
 
 import matplotlib
+import model_card
 import pandas as pd
 
 from ser_utils import corpora, plots, publish, report, scores, splits
@@ -51,6 +52,11 @@ def parts(found):
             "looks": ", ".join(f"{name} {count}" for name, count in headline["model"].value_counts().items())}
 
 
+def fill(path, texts):
+    """Put every part between its marks in a file."""
+    path.write_text(filled(path.read_text(encoding="utf-8"), texts), encoding="utf-8")
+
+
 def filled(text, texts):
     """The text with every part between its marks."""
     for mark, part in texts.items():
@@ -58,7 +64,7 @@ def filled(text, texts):
         text, count = re.subn(f"(<!-- {mark} -->).*?(<!-- /{mark} -->)", lambda found, between=between:
                               found[1] + between + found[2], text, flags=re.DOTALL)
         if not count:
-            raise ValueError(f"README.md has no <!-- {mark} --> ... <!-- /{mark} -->; put them where {mark} belongs")
+            raise ValueError(f"there is no <!-- {mark} --> ... <!-- /{mark} -->; put them where {mark} belongs")
     return text
 
 
@@ -72,7 +78,8 @@ def everything(found):
 def main():
     """Rewrite what stands between the marks, the page of tables, and docs/confusion_cnn.png."""
     found = summaries()
-    README.write_text(filled(README.read_text(encoding="utf-8"), parts(found)), encoding="utf-8")
+    fill(README, parts(found))
+    fill(model_card.CARD, model_card.parts())
     RESULTS.write_text(everything(found), encoding="utf-8")
     predictions = publish.load()
     rows = predictions[(predictions[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
