@@ -150,7 +150,7 @@ def main():
         classifier.fit(data.sequences, splits.label(data.clips, name).astype(str))
         more = {"temperature": about["temperature"], "neutral": neutral(data), **usual(data.sequences, 0),
                 "limit": top} if name == "emotion" else {}
-        runtime.export(classifier, live.MODELS / f"live_{name}.npz", **more)
+        export(classifier, live.MODELS / f"live_{name}.npz", **more)
     (live.MODELS / "live.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
