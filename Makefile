@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 CORPUS ?= ravdess
 .DEFAULT_GOAL := help
-.PHONY: help run test lab extract reproduce
+.PHONY: help run test lab fetch extract reproduce
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -18,13 +18,17 @@ test: .venv/ready  ## style, then every test
 lab: .venv/ready  ## open JupyterLab
 	.venv/bin/jupyter lab
 
+fetch: .venv/ready  ## download a corpus into data/raw (CORPUS=ravdess, ravdess-song or emodb)
+	$(PY) -m ser_utils fetch $(CORPUS)
+
 extract: .venv/ready  ## features of your own copy of a corpus (CORPUS=ravdess or emodb; SER_DATA=folder, else data/raw)
 	$(PY) -m ser_utils extract --corpus $(CORPUS)
 
 reproduce: .venv/ready  ## every published fold and seed, to build/results; resumes where it was stopped
 	$(PY) -m ser_utils compare --publish
 	@if [ -d build/features/emodb ]; \
-	then $(PY) -m ser_utils compare --publish --features build/features/emodb --results build/results/emodb; \
+	then $(PY) -m ser_utils compare --publish --features build/features/emodb --results build/results/emodb && \
+	$(PY) -m ser_utils compare --publish --features data/ravdess build/features/emodb --results build/results/ravdess-emodb; \
 	else echo "left out: EMO-DB's rows, whose recordings do not ship; make extract CORPUS=emodb first"; fi
 
 .venv/ready: requirements.txt pyproject.toml

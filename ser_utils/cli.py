@@ -1,4 +1,4 @@
-"""python -m ser_utils: extract features, compare models, report."""
+"""python -m ser_utils: fetch and extract corpora, compare models, report, audit splits, hear a voice."""
 
 import argparse
 import sys
@@ -9,10 +9,11 @@ from pathlib import Path
 from ser_utils import corpora
 
 BUILD = Path("build")
+_SCHEDULER = {"metavar": "ADDRESS", "help": "a Dask scheduler's, tcp://host:8786, whose workers do the work instead"}
 
 
 def main(arguments=None):
-    """Run one command. Returns the exit status: 0, 1 when files were left out (extract: `--strict`), 2 on error."""
+    """Run one command. Returns the exit status: 0, 1 for files left out (extract: `--strict`) or a leak, 2 on error."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = _one_line
     try:
@@ -39,12 +40,32 @@ def _parser():
     predict.add_argument("--json", action="store_true", help="one JSON object a line, a line a file")
     predict.set_defaults(run=_predict)
 
+    listed = commands.add_parser("corpora", help="the corpora known here, and which are installed",
+                                 description=_corpora.__doc__)
+    listed.set_defaults(run=_corpora)
+
+    fetch = commands.add_parser("fetch", help="download a corpus", description=_fetch.__doc__)
+    fetch.add_argument("corpus", choices=list(corpora.CORPORA))
+    fetch.add_argument("folder", nargs="?", help="default: data/raw/CORPUS")
+    fetch.set_defaults(run=_fetch)
+
+    audit = commands.add_parser("audit", help="what would flatter a score on somebody's split",
+                                description=_audit.__doc__)
+    audit.add_argument("table", nargs="+", metavar="CSV",
+                       help="train, test and perhaps validation, or one with a column split; path and emotion in each, "
+                            "speaker if you know it")
+    audit.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    audit.set_defaults(run=_audit)
+
     extract = commands.add_parser("extract", help="recordings to features", description=_extract.__doc__)
     extract.add_argument("folder", nargs="?", metavar="FOLDER",
-                         help="the recordings, nested as you like (default: SER_DATA, else data/raw/CORPUS)")
-    extract.add_argument("--corpus", default="ravdess", choices=list(corpora.CORPORA), help="default: %(default)s")
-    extract.add_argument("--out", metavar="DIR", help="default: build/features/CORPUS")
+                         help="the recordings, nested as you like (default: SER_DATA, else data/raw/CORPUS); of your "
+                              "own: a CSV with path and emotion, or a folder of a folder an emotion")
+    extract.add_argument("--corpus", default="ravdess", choices=[*corpora.CORPORA, corpora.OWN],
+                         help="default: %(default)s")
+    extract.add_argument("--out", metavar="DIR", help="default: build/features/CORPUS, or the name of your own")
     extract.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    extract.add_argument("--scheduler", **_SCHEDULER)
     extract.add_argument("--strict", action="store_true", help="exit with 1 when a clip had to be left out")
     extract.set_defaults(run=_extract)
 
@@ -59,12 +80,14 @@ def _parser():
                          help="emotion, the ten codes of gender and emotion, or gender (default: emotion)")
     compare.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")
     compare.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: every fold")
-    compare.add_argument("--features", metavar="DIR", help="default: the RAVDESS features that ship")
+    compare.add_argument("--features", nargs="+", metavar="DIR", help="default: the RAVDESS features that ship; of "
+                         "several corpora for --protocol across")
     compare.add_argument("--out", metavar="DIR", help="where scores on validation speakers go (default: build/compare)")
     compare.add_argument("--publish", action="store_true",
                          help="read the test folds: a deliberate step, recorded in looks.csv beside the predictions")
     compare.add_argument("--results", metavar="DIR", help="where published rows go (default: build/results)")
     compare.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    compare.add_argument("--scheduler", **_SCHEDULER)
     compare.set_defaults(run=_compare)
 
     report = commands.add_parser("report", help="the published comparison, as text or JSON",
@@ -95,12 +118,52 @@ def _predict(options):
     return int(len(answers) < len(options.file))
 
 
+def _corpora(options):
+    """Every corpus that can be read by its name, with its licence, where it is to be had, and what is here of it."""
+    for name, known in corpora.CORPORA.items():
+        folder = corpora.ROOT / "data" / "raw" / name
+        here = sum(known.match(path) is not None for path in corpora.recordings(folder))
+        print(f"{name:<13} {known.title}: {known.clips} clips, {known.speakers} speakers, "
+              f"{len(known.emotions)} emotions ({', '.join(known.emotions)})\n"
+              f"{'':<13} licence: {known.licence}; {known.source}\n"
+              f"{'':<13} {f'{here} clips in {folder}' if here else f'not here: {known.get}'}\n")
+    print(f"{corpora.OWN:<13} your own recordings: a CSV with path and emotion, or a folder of a folder an emotion")
+    return 0
+
+
+def _fetch(options):
+    """Download a corpus, check it against the published checksum and unpack it; or say how it is to be had."""
+    from ser_utils import fetch
+
+    known = corpora.CORPORA[options.corpus]
+    if not known.url:
+        print(f"{known.title} is not to be had by a program. {known.steps[0].upper()}{known.steps[1:]}, and unzip it "
+              f"into data/raw/{known.name}.\nLicence: {known.licence}. Cite: {known.citation}.")
+        return 1
+    folder = fetch.fetch(known, options.folder)
+    print(f"{len(corpora.read(folder, known.name))} clips: {folder}\nLicence: {known.licence}. Cite: {known.citation}.")
+    return 0
+
+
+def _audit(options):
+    """Look through a split for what would flatter a score: voices and recordings on both sides, and what gives away."""
+    from ser_utils import audit
+
+    if len(options.table) > 3:
+        raise ValueError(f"{len(options.table)} tables; give one with a column split, or train, test and validation")
+    rows = audit.read(options.table)
+    findings = audit.audit(rows, jobs=options.jobs)
+    print(audit.text(rows, findings))
+    return int(any(finding.kind == "leak" for finding in findings))
+
+
 def _extract(options):
     """Read recordings, cut their silence, write MFCCs and descriptors. A second run reads what the first wrote."""
     from ser_utils import store
 
-    out = Path(options.out or BUILD / "features" / options.corpus)
-    made, errors = store.extract(options.folder, out, options.corpus, jobs=options.jobs)
+    name = Path(options.folder or "").stem if options.corpus == corpora.OWN else options.corpus
+    out = Path(options.out or BUILD / "features" / name)
+    made, errors = store.extract(options.folder, out, options.corpus, jobs=options.jobs, scheduler=options.scheduler)
     for error in errors:
         print(f"left out: {error}", file=sys.stderr)
     print(f"{len(made.clips)} clips of {made.clips['speaker'].nunique()} speakers, {len(made.frames)} frames, "
@@ -112,16 +175,16 @@ def _compare(options):
     """Train each model on each fold and score it on validation speakers, or, with --publish, on the test speakers."""
     from ser_utils import compare, publish, report, scores, store
 
-    features = Path(options.features or store.SHIPPED)
+    features = options.features or store.SHIPPED
     clips, units = store.load(features).clips, _units(options, features)
     print(report.synthetic(clips), end="")
     if options.publish:
         results = Path(options.results or BUILD / "results")
-        rows = publish.look(units, features, results, BUILD / "units", jobs=options.jobs)
+        rows = publish.look(units, features, results, BUILD / "units", jobs=options.jobs, scheduler=options.scheduler)
         print(report.markdown(scores.summary(rows)))
         print(f"\npredictions and the trace of this look: {results}")
         return 0
-    rows, histories = compare.run(units, features, BUILD / "units", jobs=options.jobs)
+    rows, histories = compare.run(units, features, BUILD / "units", jobs=options.jobs, scheduler=options.scheduler)
     compare.keep(Path(options.out or BUILD / "compare"), rows, histories, report.synthetic(clips).strip())
     published = scores.summary(publish.load()) if not report.synthetic(clips) and publish.exists() else None
     print(report.beside(scores.summary(rows), published))

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from ser_utils import models, splits, store
 from ser_utils.features import by_speaker
+from ser_utils.parallel import workers
 
 PACKAGE = Path(__file__).parent
 DECIDES = ("features.py", "splits.py", "augment.py", "networks.py", "sequence.py", "models.py", "compare.py")
@@ -53,7 +55,8 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
             raise ValueError(f"protocol {protocol!r} is unknown; choose one of {', '.join(splits.PROTOCOLS)}")
         there = [split.fold for split in splits.PROTOCOLS[protocol](clips, labels) if len(getattr(split, part))]
         if not there:
-            raise ValueError(f"{protocol} has no {part} clips: it is for choosing; leave out --publish")
+            raise ValueError(f"{protocol} has no {part} clips: " + (
+                "it is for choosing; leave out --publish" if part == "test" else "it chooses nothing; add --publish"))
         missing = set(folds or ()) - set(there)
         if missing:
             raise ValueError(f"fold {min(missing)} of {protocol} does not exist; choose from {there}")
@@ -79,22 +82,24 @@ def versions():
     return {name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "numpy", "scipy")}
 
 
-def run_unit(unit, features=store.SHIPPED):
-    """Train one model on its side of one fold and predict the other side, on one thread.
+def run_unit(unit, data):
+    """Train one model on its side of one fold of a FeatureSet and predict the other side, on one thread.
 
     Returns its rows of the predictions table, and its training history with the `seconds` it took, the `ms_a_clip` of
     predicting, and a network's number of `parameters`.
     """
     from threadpoolctl import threadpool_limits
 
-    started, data, model = time.perf_counter(), store.load(features), models.find(unit.model)
-    split = splits.PROTOCOLS[unit.protocol](data.clips, unit.labels, seed=unit.seed)[unit.fold]
+    started, model = time.perf_counter(), models.find(unit.model)
+    folds = splits.PROTOCOLS[unit.protocol](data.clips, unit.labels, seed=unit.seed)
+    split, used = folds[unit.fold], np.unique(np.concatenate(
+        [rows for one in folds for rows in (one.train, one.validation, one.test)]))
     X = data.sequences if model.hears == "sequences" else list(data.contours[..., None])
     y = splits.label(data.clips, unit.labels)
     learned, asked = ((split.train, split.validation) if unit.part == "validation" else
                       (np.sort(np.concatenate([split.train, split.validation])), split.test))
     if split.known is not None:
-        X = by_speaker(X, data.clips["speaker"].to_numpy(), split.known, learned)
+        X = by_speaker(X, data.clips[split.by].to_numpy(), split.known, learned)
     estimator = model.estimator(unit.seed)
     with threadpool_limits(1):
         if unit.part == "validation" and hasattr(estimator, "network"):  # curves to look at; nothing is decided on them
@@ -105,7 +110,8 @@ def run_unit(unit, features=store.SHIPPED):
         trained = time.perf_counter()
         probabilities = estimator.predict_proba([X[row] for row in asked])
     given = pd.DataFrame(probabilities, columns=estimator.classes_)
-    given = given.reindex(columns=splits.classes(data.clips, unit.labels), fill_value=0.0).add_prefix("p_").round(5)
+    classes = splits.classes(data.clips.iloc[used], unit.labels)
+    given = given.reindex(columns=classes, fill_value=0.0).add_prefix("p_").round(5)
     rows = _keys(unit, data.clips.iloc[asked]).assign(emotion=y[asked]).join(given)
     history = {**getattr(estimator, "history_", {}), "seconds": trained - started,
                "ms_a_clip": 1000 * (time.perf_counter() - trained) / len(asked)}
@@ -119,12 +125,14 @@ def _keys(unit, clips):
     return pd.DataFrame({**keys, **{name: clips[name].to_numpy() for name in ("clip", "speaker")}})
 
 
-def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, progress=True):
+def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, scheduler=None, progress=True):
     """Run units over `jobs` processes (-1: one a core), keeping each as it finishes; those already kept are read.
+
+    With the address of a Dask `scheduler` its workers do it; they need this package and the features at the same path.
 
     Returns the predictions table, in the order of the units, and a dict of Unit to training history.
     """
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
     folder, data = Path(checkpoints), store.load(features)
@@ -132,10 +140,12 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, pr
     paths = {unit: folder / _file_name(unit, recipes[unit.model]) for unit in units}
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [unit for unit in units if not paths[unit].is_file()]
+    shown = _anywhere(features)
     with tqdm(total=len(units), initial=len(units) - len(waiting), desc="comparing", unit="unit",
-              disable=not progress) as bar, parallel_config(inner_max_num_threads=1, backend="loky"):
-        for _ in Parallel(n_jobs=jobs, return_as="generator_unordered")(
-                delayed(_keep)(unit, features, paths[unit]) for unit in waiting):
+              disable=not progress) as bar, workers(jobs, scheduler, partial(recipe_here, shown)):
+        for unit, rows, history in Parallel(return_as="generator_unordered")(
+                delayed(_done)(unit, shown) for unit in waiting):
+            _keep(rows, history, paths[unit])
             bar.update()
     kept = {unit: json.loads(paths[unit].with_suffix(".json").read_text()) for unit in units}
     tables = [pd.read_csv(paths[unit], dtype={"clip": str, "speaker": str}) for unit in units]
@@ -147,11 +157,30 @@ def _file_name(unit, recipe_digest):
     return f"{name}_{unit.protocol}_{unit.labels}_{unit.part}_seed{unit.seed}_fold{unit.fold}_{recipe_digest}.csv"
 
 
-def _keep(unit, features, path):
+def _anywhere(features):
+    """Folders of features as another process finds them: what ships is named by None, for each machine has its own."""
+    if not isinstance(features, str | Path):
+        return [_anywhere(one) for one in features]
+    return None if Path(features) == store.SHIPPED else str(Path(features).resolve())
+
+
+def _load(shown):
+    return store.load([one or store.SHIPPED for one in (shown if isinstance(shown, list) else [shown])])
+
+
+def recipe_here(shown=None):
+    """What the results of this machine depend on, but for the model. str"""
+    return recipe("chance", _load(shown))
+
+
+def _done(unit, shown):
     try:
-        rows, history = run_unit(unit, features)
+        return unit, *run_unit(unit, _load(shown))
     except Exception as error:
         raise UnitError(f"{unit} failed: {type(error).__name__}: {error}") from error
+
+
+def _keep(rows, history, path):
     path.with_suffix(".json").write_text(json.dumps(history))
     partial = path.with_suffix(f".{os.getpid()}.partial")
     rows.to_csv(partial, index=False, lineterminator="\n")

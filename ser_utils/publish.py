@@ -20,9 +20,14 @@ class UncommittedError(RuntimeError):
     """Published rows must be traceable to a commit, and the tree holds changes that are in none."""
 
 
+def name(clips):
+    """Of the folder of results: the corpus's, or those of several."""
+    return "-".join(clips["corpus"].unique())
+
+
 def everything(clips):
     """The units of all that this repository publishes of a corpus, as `rows.csv` of its results says. list of Unit"""
-    [corpus] = clips["corpus"].unique()
+    corpus = name(clips)
     path = PUBLISHED / corpus / "rows.csv"
     if not path.is_file():
         raise ValueError(f"corpus {corpus}: no rows are published of it; name models with --model")
@@ -52,7 +57,7 @@ def require_committed(results):
                                f"none ({', '.join(changed[:3])}); commit them, or name another folder with --results")
 
 
-def look(units, features, results, checkpoints="build/units", *, jobs=-1, progress=True):
+def look(units, features, results, checkpoints="build/units", *, jobs=-1, scheduler=None, progress=True):
     """Train on everything but the test folds, predict those, and add the rows and the trace of it to `results`.
 
     All units have `part="test"`. Returns the new rows of the predictions table. Raises UncommittedError when `results`
@@ -62,7 +67,7 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, progre
     require_committed(results)
     results.mkdir(parents=True, exist_ok=True)
     looks = trace(results, units, data)
-    rows, histories = compare.run(units, features, checkpoints, jobs=jobs, progress=progress)
+    rows, histories = compare.run(units, features, checkpoints, jobs=jobs, scheduler=scheduler, progress=progress)
     path, unique = results / "predictions.csv.gz", [*KEYS, "seed", "fold"]
     kept = load(results) if path.is_file() else rows[:0]
     fresh = pd.MultiIndex.from_frame(rows[unique].drop_duplicates())
@@ -87,7 +92,7 @@ def trace(results, units, data):
     commit = _git("rev-parse", "HEAD") or "none"
     looks = pd.read_csv(path) if path.is_file() else pd.DataFrame()
     planned = pd.DataFrame([asdict(unit) for unit in units]).groupby(KEYS, sort=False)
-    begun = [{"date": now, "commit": commit, "corpus": data.clips["corpus"].iloc[0],
+    begun = [{"date": now, "commit": commit, "corpus": name(data.clips),
               **dict(zip(KEYS, key, strict=True)), "seeds": " ".join(map(str, sorted(part["seed"].unique()))),
               "folds": " ".join(map(str, sorted(part["fold"].unique()))), "settings": models.find(key[0]).settings,
               "features": data.digest, "uar": None} for key, part in planned]
@@ -104,7 +109,7 @@ def note(results, looks, rows):
     """The scores of this look into `looks.csv`."""
     looks["uar"] = looks["uar"].astype(float)
     for key, part in rows.groupby(KEYS, sort=False):
-        looks.loc[_line(looks, key), "uar"] = round(scores.summary(part)["uar"].item(), 4)
+        looks.loc[_line(looks, key), "uar"] = round(scores.summary(part)["uar"].mean(), 4)
     looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
 
 

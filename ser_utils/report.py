@@ -17,6 +17,9 @@ HEADINGS = {
     ("random-split", "emotion"): "Files split at random, 8 emotions",
     ("random-split", "gender_emotion"): "Files split at random, ten classes: the original's way",
 }
+ACROSS = {"across": "as recorded",
+          "across-by-corpus": "each corpus standardised by its own unlabelled clips (transductive)",
+          "across-by-speaker": "each speaker standardised by their own unlabelled clips (transductive)"}
 RUNGS = dict(zip(splits.LEAK, ("files at random", "repetitions together", "unseen speakers",
                                "unseen speakers and statement"), strict=True))
 LEARNED_FROM = dict(zip((*splits.LEARN, "speaker-independent"), (
@@ -40,7 +43,7 @@ def _pair(first, between, second):
 def row(entry):
     """One line of the result table, as shown everywhere. dict of str to str"""
     shown = {"model": entry["model"], "UAR": percent(entry["uar"])}
-    if entry["protocol"] in splits.UNSEEN:
+    if entry["protocol"].split(" to ")[0] in splits.UNSEEN:
         shown |= {"95 % interval": _pair(entry["low"], "–", entry["high"]),
                   "SD over seeds": percent(entry["sd_seeds"]),
                   "mean ± SD over folds": _pair(entry["uar_folds"], " ± ", entry["sd_folds"])}
@@ -50,16 +53,23 @@ def row(entry):
     return shown | {"seeds": str(entry["seeds"])}
 
 
+def headings(summary):
+    """What each protocol and labelling of a summary is called, in reading order. dict of (protocol, labels) to str"""
+    there = list(summary[["protocol", "labels"]].drop_duplicates().itertuples(index=False, name=None))
+    ways = ((key, *key[0].split(" to ")) for key in sorted(there) if " to " in key[0])
+    return {key: name for key, name in HEADINGS.items() if key in there} | {
+        key: f"Taught by another corpus, tested on {tested}, {ACROSS[way]}" for key, way, tested in ways}
+
+
 def tables(summary):
     """The summary as (heading, table of text) pairs, one per protocol and labelling, best model last."""
     made = []
-    for (protocol, labels), heading in HEADINGS.items():
+    for (protocol, labels), heading in headings(summary).items():
         part = summary[(summary["protocol"] == protocol) & (summary["labels"] == labels)].sort_values("uar")
-        if len(part):
-            clips, speakers = part.iloc[-1][["clips", "speakers"]]
-            chance = percent(part.iloc[0]["chance"])
-            made.append((f"{heading}: {clips} clips of {speakers} speakers tested, chance {chance} %",
-                         pd.DataFrame([row(entry) for entry in part.to_dict("records")])))
+        clips, speakers = part.iloc[-1][["clips", "speakers"]]
+        chance = percent(part.iloc[0]["chance"])
+        made.append((f"{heading}: {clips} clips of {speakers} speakers tested, chance {chance} %",
+                     pd.DataFrame([row(entry) for entry in part.to_dict("records")])))
     for heading, names in LADDERS.items():
         climbed = ladder(summary, names)
         if len(climbed):

@@ -79,9 +79,12 @@ def summary(predictions):
 
     Out-of-fold predictions are pooled per seed, scored, and averaged over seeds; `uar_folds` is the mean over the folds
     instead. `sd_seeds` and `sd_folds` are standard deviations (NaN for a single one); `low` and `high` bound the
-    speaker-bootstrap interval, given only where the speakers tested were never trained on and are at least six.
+    speaker-bootstrap interval, given only where the speakers tested were never trained on and are at least six. Of
+    `across` every tested corpus has a row, as "across to emodb".
     """
     table = with_average(predictions)
+    tested = " to " + table["speaker"].map(lambda speaker: str(speaker).split("/")[0])
+    table["protocol"] += tested.where(table["protocol"].str.startswith("across"), "")
     return pd.DataFrame([_summary(key, rows) for key, rows in table.groupby(KEYS, sort=False)])
 
 
@@ -94,7 +97,7 @@ def _summary(key, rows):
     by_fold = [np.mean([uar(confusion(part)) for _, part in fold.groupby("seed")])
                for _, fold in rows.groupby("fold")]
     pairs = [(one["emotion"], predicted(one)) for one in seeds]
-    resampled = protocol in UNSEEN and rows["speaker"].nunique() >= FEWEST
+    resampled = protocol.split(" to ")[0] in UNSEEN and rows["speaker"].nunique() >= FEWEST
     low, high = interval(rows) if resampled else (np.nan, np.nan)
     return {
         "model": model, "protocol": protocol, "labels": labels, "seeds": len(seeds), "folds": len(by_fold),
@@ -113,7 +116,7 @@ def _summary(key, rows):
 def with_average(predictions, models=("mlp", "lstm", "cnn"), name="average"):
     """The table and, where all these models answered, the mean of their probabilities as one more, seed by seed."""
     same = [column for column in predictions.columns if not column.startswith("p_") and column != "model"]
-    groups = predictions[predictions["model"].isin(models)].groupby(same, sort=False)
+    groups = predictions[predictions["model"].isin(models)].groupby(same, sort=False, dropna=False)
     mean = groups.mean(numeric_only=True)[groups.size() == len(models)].reset_index().assign(model=name)
     return pd.concat([predictions, mean[predictions.columns]], ignore_index=True)
 

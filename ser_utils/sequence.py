@@ -8,6 +8,9 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import contextmanager
+from random import Random
+from unittest.mock import patch
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -40,6 +43,15 @@ def quiet_keras():
             os.dup2(saved, descriptor)
             os.close(saved)
     return keras
+
+
+@contextmanager
+def _alone(generator):
+    """Seeds of layers and the order of batches from this generator; Keras would take Python's global one, from which
+    any other thread of the process may draw too."""
+    with patch("keras.src.random.seed_generator.python_random", generator), \
+            patch("keras.src.trainers.data_adapters.py_dataset_adapter.random", generator):
+        yield
 
 
 class SequenceClassifier(ClassifierMixin, BaseEstimator):
@@ -121,12 +133,14 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         frames = np.concatenate([self._cut(x) for x in X])
         self.mean_ = frames.mean(axis=0) if self.standardise else np.zeros(frames.shape[1], np.float32)
         self.scale_ = np.maximum(frames.std(axis=0), 1e-6) if self.standardise else np.ones_like(self.mean_)
-        self.network_ = self._build()
-        batches = _batches(keras, self, X, self._one_hot(y))
-        self._compile(keras, len(batches))
-        callbacks = [_bar(self.network_.name)] if self.progress else []
-        held = validation and (self._padded(self._standardised(_check(validation[0]))), self._one_hot(validation[1]))
-        with threadpool_limits(1):  # NumPy's second thread would fight TensorFlow's one for a core
+        # NumPy's second thread would fight TensorFlow's one for a core
+        with threadpool_limits(1), _alone(Random(self.random_state)):
+            self.network_ = self._build()
+            batches = _batches(keras, self, X, self._one_hot(y))
+            self._compile(keras, len(batches))
+            callbacks = [_bar(self.network_.name)] if self.progress else []
+            held = validation and (self._padded(self._standardised(_check(validation[0]))),
+                                   self._one_hot(validation[1]))
             self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
                                               validation_data=held).history
         return self

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import audio, corpora, descriptors, features
+from ser_utils.parallel import workers
 
 SHIPPED = corpora.ROOT / "data" / "ravdess"
 LEVELS = 255  # one byte a value
@@ -74,24 +75,26 @@ def _fingerprint(folder, clips, settings):
     return digest.hexdigest()
 
 
-def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs=-1, progress=True):
+def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs=-1, scheduler=None,
+            progress=True):
     """Features of every recording of a corpus, written to `out`, or read from there if nothing has changed.
 
-    Runs over `jobs` processes (-1: one a core). Returns a FeatureSet of what could be used, and a list of the
-    AudioErrors of what could not. Raises CorpusError when the folder holds no recording, or none that can be used.
+    Runs over `jobs` processes (-1: one a core), or a Dask scheduler's workers, who see the folder at the same path.
+    Returns a FeatureSet of what could be used, and a list of the AudioErrors of what could not. Raises CorpusError when
+    the folder holds no recording, or none that can be used.
     """
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    folder, out = corpora.folder_of(corpus, folder), Path(out)
-    clips = corpora.read(folder, corpus)
+    clips, folder, out = corpora.read(folder, corpus), corpora.folder_of(corpus, folder), Path(out)
     fingerprint = _fingerprint(folder, clips, settings)
     cached = _meta(out)
     if cached.get("recordings") == fingerprint:
         return load(out), [audio.AudioError(*problem) for problem in cached["left_out"]]
-    work = (delayed(_one)(folder, row, settings) for row in clips.to_dict("records"))
-    results = list(tqdm(Parallel(n_jobs=jobs, return_as="generator")(work), total=len(clips), desc="extracting",
-                        unit="clip", disable=not progress))
+    work = (delayed(_one)(folder.resolve(), row, settings) for row in clips.to_dict("records"))
+    with workers(jobs, scheduler):
+        results = list(tqdm(Parallel(return_as="generator")(work), total=len(clips), desc="extracting", unit="clip",
+                            disable=not progress))
     kept = [not isinstance(result, audio.AudioError) for result in results]
     errors = [result for result, good in zip(results, kept, strict=True) if not good]
     if not any(kept):
@@ -137,8 +140,11 @@ def _meta(folder):
 def load(folder=SHIPPED):
     """Open the features of a folder, by default those of RAVDESS that ship with the project, as a FeatureSet.
 
-    Raises FileNotFoundError when the folder holds no features, and ValueError when its files disagree.
+    A list of folders is opened as one, clips and speakers named by their corpus first. Raises FileNotFoundError when a
+    folder holds no features, and ValueError when its files, or several folders, disagree.
     """
+    if not isinstance(folder, str | Path):
+        return _joined([load(one) for one in folder])
     folder, meta = Path(folder), _meta(folder)
     if not meta:
         raise FileNotFoundError(f"no features in {folder} (settings.json is missing); make them with "
@@ -147,8 +153,23 @@ def load(folder=SHIPPED):
         frames = arrays["frames"] * arrays["step"] + arrays["low"]
         contours = arrays["contours"] * arrays["contour_step"] + arrays["contour_low"]
         starts = np.concatenate([[0], np.cumsum(arrays["lengths"], dtype=np.int64)])
-    clips = pd.read_csv(folder / "clips.csv", dtype={"speaker": str, "clip": str})
+    clips = pd.read_csv(folder / "clips.csv", dtype={"speaker": str, "clip": str, "native": str})
     if not len(clips) == meta["clips"] == len(starts) - 1 == len(contours) or len(frames) != starts[-1]:
         raise ValueError(f"{folder}: clips.csv and features.npz disagree about the clips; extract them again")
     return FeatureSet(clips, frames.astype(np.float32), starts, contours.astype(np.float32),
                       features.Settings(**meta["settings"]))
+
+
+def _joined(sets):
+    if len(sets) == 1:
+        return sets[0]
+    names = [", ".join(one.clips["corpus"].unique()) for one in sets]
+    if len(set(names)) < len(names) or any(one.settings != sets[0].settings for one in sets):
+        raise ValueError(f"features of {' and '.join(names)} cannot be joined: give each corpus once, extracted alike")
+    clips = pd.concat([one.clips for one in sets], ignore_index=True)
+    known = clips["speaker"].notna()
+    clips.loc[known, "speaker"] = clips["corpus"] + "/" + clips["speaker"]
+    lengths = np.concatenate([np.diff(one.starts) for one in sets])
+    return FeatureSet(clips.assign(clip=clips["corpus"] + "/" + clips["clip"]),
+                      np.concatenate([one.frames for one in sets]), np.cumsum([0, *lengths]),
+                      np.concatenate([one.contours for one in sets]), sets[0].settings)

@@ -148,7 +148,7 @@ def test_validation_never_reads_test_rows(shipped, monkeypatch):
     monkeypatch.setitem(models.MODELS, "spy", models.Model("spy", Spy))
     everybody, validated, tested = set(whose.values()), {"08", "17"}, {"10", "11", "12", "19", "20"}
     for part, asked in (("validation", validated), ("test", tested)):
-        rows, _ = compare.run_unit(compare.Unit("spy", "speaker-independent", "emotion", 0, 2, part))
+        rows, _ = compare.run_unit(compare.Unit("spy", "speaker-independent", "emotion", 0, 2, part), store.load())
         assert set(rows["speaker"]) == met["asked"] == asked
         assert met["learned"] == everybody - tested - asked
 

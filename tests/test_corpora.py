@@ -1,13 +1,19 @@
 """Folders to clips tables: names, and departures from what was published."""
 
+import itertools
+import re
 import shutil
+import sys
 import warnings
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from conftest import MINIATURE
-from ser_utils import corpora
+from ser_utils import corpora, splits
+
+sys.path.insert(0, str(corpora.ROOT / "tools"))
 
 
 @pytest.fixture
@@ -29,6 +35,7 @@ def test_a_name_says_everything(tree):
     angry = clips.iloc[2]
     assert angry[["speaker", "gender", "emotion", "intensity", "statement", "repetition"]].tolist() == [
         "02", "female", "angry", "normal", "dogs", 1]
+    assert angry["native"] == "05"
     assert angry["path"] == "Actor_02/03-01-05-01-02-01-02.flac"
 
 
@@ -77,8 +84,8 @@ def test_emodb_is_all_there(recordings):
 
 
 def test_an_unknown_corpus_is_refused():
-    with pytest.raises(corpora.CorpusError, match="corpus='tess' is unknown"):
-        corpora.read(MINIATURE, "tess")
+    with pytest.raises(corpora.CorpusError, match=r"corpus=.iemocap. is unknown.*crema-d, or own"):
+        corpora.read(MINIATURE, "iemocap")
 
 
 def test_the_shipped_table_is_the_recordings(recordings, shipped):
@@ -86,3 +93,110 @@ def test_the_shipped_table_is_the_recordings(recordings, shipped):
         warnings.simplefilter("error")
         clips = corpora.read(recordings)
     pd.testing.assert_frame_equal(clips, shipped.clips[corpora.COLUMNS])
+
+
+def published(corpus):
+    """The paths of a whole corpus, as its publishers name them."""
+    if corpus.startswith("ravdess"):
+        channel, most = ("01", 8) if corpus == "ravdess" else ("02", 6)
+        for actor, emotion, strong, said, take in itertools.product(range(1, 25), range(1, most + 1), *[(1, 2)] * 3):
+            if (emotion, strong) != (1, 2) and (actor, channel) != (18, "02"):
+                name = f"03-{channel}-0{emotion}-0{strong}-0{said}-0{take}-{actor:02d}.wav"
+                yield f"Actor_{actor:02d}/{name}"
+    elif corpus == "savee":
+        for speaker, (emotion, count) in itertools.product(("DC", "JE", "JK", "KL"), {
+                "a": 15, "d": 15, "f": 15, "h": 15, "sa": 15, "su": 15, "n": 30}.items()):
+            yield from (f"AudioData/{speaker}/{emotion}{number:02d}.wav" for number in range(1, count + 1))
+    elif corpus == "tess":
+        words = [f"{a}{b}" for a, b in itertools.product("abcdefghij", "klmnopqrstuvwxyzabcd")]
+        for speaker, word, emotion in itertools.product(("OAF", "YAF"), words, (
+                "angry", "disgust", "fear", "happy", "neutral", "ps", "sad")):
+            shown = "OA" if (speaker, word, emotion) == ("OAF", "ak", "neutral") else speaker  # one is misspelt
+            yield f"TESS/{speaker}_{emotion}/{shown}_{word}_{emotion}.wav"
+    elif corpus == "crema-d":
+        said = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+        names = [f"{actor}_{word}_{emotion}_XX" for actor, word, emotion in itertools.product(
+            range(1001, 1092), said, ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"))]
+        names += [f"{actor}_IEO_{emotion}_{level}" for actor, emotion, level in itertools.product(
+            range(1001, 1092), ("ANG", "DIS", "FEA", "HAP", "SAD"), ("LO", "HI"))]
+        names[names.index("1040_ITH_SAD_XX")] = "1040_ITH_SAD_X"  # one is misspelt
+        yield from (f"AudioWAV/{name}.wav" for name in names[:7442])
+
+
+@pytest.mark.parametrize("corpus", ["ravdess", "ravdess-song", "savee", "tess", "crema-d"])
+def test_every_name_of_a_published_corpus_is_read(tmp_path, corpus):
+    known = corpora.CORPORA[corpus]
+    for name in published(corpus):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clips = corpora.read(tmp_path, corpus)
+    assert len(clips) == known.clips == clips["clip"].nunique()
+    assert clips["speaker"].nunique() == known.speakers
+    assert set(clips["emotion"]) == set(known.emotions)
+    assert set(known.males) == set(clips[clips["gender"] == "male"]["speaker"])
+    assert clips["native"].nunique() == len(known.words["emotion"])
+    women = {"ravdess": 12, "ravdess-song": 11, "savee": 0, "tess": 2, "crema-d": 43}[corpus]
+    assert clips[clips["gender"] == "female"]["speaker"].nunique() == women
+    assert known.example in {str(name).rsplit(".", 1)[0] for name in clips["path"]} or any(
+        name.rsplit(".", 1)[0].endswith(known.example) for name in clips["path"]) or corpus == "tess"
+    for other in set(corpora.CORPORA) - {corpus}:
+        with pytest.raises(corpora.CorpusError, match="no "):
+            corpora.read(tmp_path, other)
+
+
+def test_every_corpus_says_what_it_is_and_how_it_is_had():
+    for known in corpora.CORPORA.values():
+        assert known.citation
+        assert known.licence
+        assert known.source.startswith("http")
+        assert re.fullmatch(r"(md5:[0-9a-f]{32})|None", str(known.checksum))
+        assert (known.url is None) == (known.checksum is None)
+        assert known.match(Path(known.example + ".wav"))
+
+
+def test_a_table_of_ones_own_is_a_corpus(tmp_path):
+    (tmp_path / "mine.csv").write_text("path,emotion,speaker,gender\na/x.wav,Anger,7,F\nb/x.wav,glad,08,male\n")
+    clips = corpora.read(tmp_path / "mine.csv", "own")
+    assert list(clips.columns) == corpora.COLUMNS
+    assert clips[["clip", "path", "corpus", "speaker", "gender", "emotion", "native"]].to_numpy().tolist() == [
+        ["a_x", "a/x.wav", "mine", "7", "female", "angry", "Anger"], ["b_x", "b/x.wav", "mine", "08", "male", "glad",
+                                                                     "glad"]]
+    assert corpora.folder_of("own", tmp_path / "mine.csv") == tmp_path
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("path,label\na.wav,sad\n", "no column emotion, only path, label"), ("path,emotion\n", "it has no rows"),
+    ("path,emotion\na.wav,sad\nb.wav,\n", "line 3: path or emotion is empty"), ("", "no readable table"),
+    ("path,emotion\na.wav,sad\na.wav,sad\n", "a.wav is there twice"), (None, "no readable table")])
+def test_a_table_that_cannot_be_used_says_why(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "mine.csv").write_text(text)
+    with pytest.raises(corpora.CorpusError, match=message):
+        corpora.read(tmp_path / "mine.csv", "own")
+
+
+def test_a_folder_an_emotion_is_a_corpus(tmp_path):
+    for name in ("joy/1.wav", "joy/2.FLAC", "sad/1.wav", "sad/readme.txt", "loose.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    clips = corpora.read(tmp_path, "own")
+    assert clips[["clip", "emotion", "native"]].to_numpy().tolist() == [
+        ["joy_1", "happy", "joy"], ["joy_2", "happy", "joy"], ["sad_1", "sad", "sad"]]
+    assert clips["speaker"].isna().all()
+    with pytest.raises(ValueError, match=r"3 of 3 clips do not say who speaks.*--protocol random-split"):
+        splits.speaker_independent(clips)
+    (tmp_path / "sad" / "ann").mkdir()
+    (tmp_path / "sad" / "1.wav").rename(tmp_path / "sad" / "ann" / "1.wav")
+    assert corpora.read(tmp_path, "own").iloc[-1]["speaker"] == "ann"
+    for nothing in (tmp_path / "sad" / "ann", tmp_path / "nowhere", None):
+        with pytest.raises(corpora.CorpusError):
+            corpora.read(nothing, "own")
+
+
+def test_the_page_of_the_data_says_what_the_declarations_say():
+    import update_readme
+
+    page = update_readme.DATA.read_text(encoding="utf-8")
+    assert update_readme.filled(page, {"corpora": update_readme.declared()}) == page

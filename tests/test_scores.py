@@ -314,3 +314,13 @@ def test_the_readme_and_the_page_of_tables_show_the_published_figures():
     shown = re.search("<!-- unconsulted -->(.*?)<!-- /unconsulted -->", readme, re.DOTALL).group(1)
     assert f"cnn {100 * independent(others)['uar']:.1f}" in shown
     assert f"| cnn | {100 * independent(rows)['uar']:.1f} |" in readme
+
+
+def test_across_corpora_every_tested_one_has_a_row():
+    one = predictions(protocol="across")
+    both = pd.concat([one.assign(speaker="emodb/" + one["speaker"]), one.assign(speaker="ravdess/" + one["speaker"])])
+    summary = scores.summary(both)
+    assert summary["protocol"].tolist() == ["across to emodb", "across to ravdess"]
+    assert summary["uar"].iloc[0] == summary["uar"].iloc[1]
+    assert [heading.split(":")[0] for heading, _ in report.tables(summary)] == [
+        f"Taught by another corpus, tested on {tested}, as recorded" for tested in ("emodb", "ravdess")]

@@ -187,3 +187,27 @@ def test_fewer_speakers_or_clips_to_learn_from(shipped, seed):
                 assert len(learned) == (1440 - len(fold.test)) / 2
                 assert set(clips.iloc[learned].groupby(["speaker", "emotion"]).size()) == {2, 4}
         before = [set(speaker[np.concatenate([fold.train, fold.validation])]) for fold in folds]
+
+
+def test_across_corpora_one_teaches_and_the_other_is_tested(shipped):
+    bored = shipped.clips["emotion"].replace("calm", "bored")
+    other = shipped.clips.assign(corpus="other", speaker="s", emotion=bored).iloc[::3]
+    clips = pd.concat([shipped.clips, other], ignore_index=True)
+    common = set(shipped.clips["emotion"]) - {"calm"}
+    for protocol, by in (("across", None), ("across-by-corpus", "corpus"), ("across-by-speaker", "speaker")):
+        there, back = splits.PROTOCOLS[protocol](clips)
+        for split, taught, tested in ((there, "other", "ravdess"), (back, "ravdess", "other")):
+            assert set(clips["corpus"].iloc[split.train]) == {taught}
+            assert set(clips["corpus"].iloc[split.test]) == {tested}
+            assert set(clips["emotion"].iloc[split.train]) == set(clips["emotion"].iloc[split.test]) == common
+            assert not len(split.validation)
+            assert (split.known is None) == (by is None)
+            assert by in (None, split.by)
+    with pytest.raises(ValueError, match="all clips are of ravdess"):
+        splits.across(shipped.clips)
+
+
+def test_too_few_clips_for_a_random_split(shipped):
+    few = shipped.clips.groupby("emotion").head(6).drop(shipped.clips.query("emotion == 'calm'").index[:2])
+    with pytest.raises(ValueError, match="calm has 4 clips, too few"):
+        splits.random_split(few)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from conftest import MINIATURE
-from ser_utils import audio, corpora, descriptors, features, models, splits, store
+from ser_utils import audio, cli, corpora, descriptors, features, models, splits, store
 
 
 def test_what_ships_is_whole(shipped):
@@ -153,3 +153,33 @@ def test_importing_is_quick_and_light():
                                                    cwd=corpora.ROOT).splitlines() for _ in range(3))
     assert float(seconds) < 0.3
     assert modules == "False False False"  # until a model is built
+
+
+def test_several_folders_are_opened_as_one(miniature, tmp_path):
+    ours = store.load()
+    one, both = store.load(miniature), store.load([store.SHIPPED, miniature])
+    assert len(both.clips) == len(ours.clips) + len(one.clips)
+    assert both.clips["clip"].is_unique
+    assert set(both.clips["speaker"].str.split("/").str[0]) == {"ravdess", "ravdess (synthetic)"}
+    for row in (0, 1439, 1440, 1567):
+        alone = ours.sequences[row] if row < 1440 else one.sequences[row - 1440]
+        np.testing.assert_array_equal(both.sequences[row], alone)
+        np.testing.assert_array_equal(both.contours[row], (ours if row < 1440 else one).contours[row % 1440])
+    with pytest.raises(ValueError, match="give each corpus once"):
+        store.load([miniature, miniature])
+
+
+def test_a_table_of_ones_own_is_extracted_and_compared_by_files_alone(tmp_path, capsys):
+    clips = corpora.read(MINIATURE).query("speaker < '04'")
+    mine = clips[["path", "emotion"]].assign(path=[str(MINIATURE / path) for path in clips["path"]])
+    mine.to_csv(tmp_path / "mine.csv", index=False)
+    out = tmp_path / "features"
+    assert cli.main(["extract", str(tmp_path / "mine.csv"), "--corpus", "own", "--out", str(out), "--jobs", "1"]) == 0
+    command = ["compare", "--model", "chance", "--features", str(out), "--out", str(tmp_path / "compared")]
+    assert cli.main(command) == 2
+    assert "take --protocol random-split" in capsys.readouterr().err
+    assert cli.main([*command, "--protocol", "random-split"]) == 0
+    assert "random-split" in capsys.readouterr().out
+    made = store.load(out)
+    assert made.clips["corpus"].unique().tolist() == ["mine"]
+    assert made.clips["speaker"].isna().all()

@@ -1,4 +1,4 @@
-"""Put the published figures into README.md, docs/results.md and models/README.md, from the committed predictions.
+"""Put the published figures into README.md, docs/results.md, models/README.md and data/README.md.
 
     python tools/update_readme.py
 """
@@ -14,8 +14,10 @@ from ser_utils import corpora, plots, publish, report, scores, splits
 
 matplotlib.use("Agg")
 README, RESULTS = corpora.ROOT / "README.md", corpora.ROOT / "docs" / "results.md"
-TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB"}
-MODELS = ("chance", "original_cnn", "svm", "mlp", "lstm", "cnn", "average")
+DATA = corpora.ROOT / "data" / "README.md"
+TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "ravdess-emodb": "RAVDESS and EMO-DB"}
+LEARNED = (*publish.LEARNED, "average")
+MODELS = ("chance", "original_cnn", "svm", *LEARNED, "cnn_live", "gender_live")
 
 
 def summaries():
@@ -27,11 +29,10 @@ def overview(found):
     """A row a question, a column a model: UAR of every protocol that is published of more than one model."""
     rows = []
     for corpus, summary in found.items():
-        for (protocol, labels), heading in report.HEADINGS.items():
+        for (protocol, labels), heading in report.headings(summary).items():
             part = summary[(summary["protocol"] == protocol) & (summary["labels"] == labels)].set_index("model")["uar"]
-            if len(part):
-                rows.append(f"| {TITLES[corpus]}: {heading} | " + " | ".join(
-                    report.percent(part.get(model)) for model in MODELS) + " |")
+            rows.append(f"| {TITLES[corpus]}: {heading} | " + " | ".join(
+                report.percent(part.get(model)) for model in MODELS) + " |")
     return "\n".join(["| UAR (%) | " + " | ".join(MODELS) + " |", "|---" + "|---:" * len(MODELS) + "|", *rows])
 
 
@@ -47,9 +48,21 @@ def parts(found):
     looks = pd.read_csv(publish.PUBLISHED / "ravdess" / "looks.csv")
     headline = looks[(looks["protocol"] == "speaker-independent") & (looks["labels"] == "emotion")]
     return {"results": report.markdown(strict), "overview": overview(found),
-            "unconsulted": ", ".join(f"{name} {report.percent(others[name])}" for name in MODELS[3:]),
+            "unconsulted": ", ".join(f"{name} {report.percent(others[name])}" for name in LEARNED),
             "hours": f"{sum(entry['core_minutes'] for entry in made) / 120:.1f}",
             "looks": ", ".join(f"{name} {count}" for name, count in headline["model"].value_counts().items())}
+
+
+def declared():
+    """What data/README.md says of every corpus, from its declaration."""
+    lines = ["| name | what | clips | speakers | emotions | licence | how it is had |",
+             "|---|---|---:|---:|---|---|---|"]
+    for one in corpora.CORPORA.values():
+        had = f"`make fetch CORPUS={one.name}`" if one.url else one.steps
+        lines.append(f"| `{one.name}` | [{one.title}]({one.source}) | {one.clips:,} | {one.speakers} | "
+                     f"{', '.join(one.emotions)} | {one.licence} | {had} |")
+    cited = {one.citation: one.title for one in reversed(corpora.CORPORA.values())}
+    return "\n".join([*lines, "", *(f"- {title}: {citation}." for citation, title in reversed(cited.items()))])
 
 
 def fill(path, texts):
@@ -80,6 +93,7 @@ def main():
     found = summaries()
     fill(README, parts(found))
     fill(model_card.CARD, model_card.parts())
+    fill(DATA, {"corpora": declared()})
     RESULTS.write_text(everything(found), encoding="utf-8")
     predictions = publish.load()
     rows = predictions[(predictions[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]

@@ -1,0 +1,236 @@
+"""Anybody's split, looked through for what flatters a score: who and what sits on both sides, what betrays a label."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import audio, corpora, features, own
+
+SIDES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+         "dev": "validation", "test": "test", "testing": "test"}
+FLOOR_DB, ENDS, FRAMES = 25.0, 0.02, 32  # of a fingerprint: below the loudest; energy before and after it; steps
+# Between fingerprints. Of a million pairs of different clips of RAVDESS none reaches 0.93; of clips and their copies at
+# another level, with noise 10 dB below, or through MP3 at 20 kbit/s, 94 to 100 % do (rooms and telephones hide them)
+ALIKE = 0.96
+BETRAYS = 0.5  # of the way from chance to certainty: what format or level alone may not reach. RAVDESS and EMO-DB: 0.2
+FEWEST = 5  # clips of a class on a side, to say anything of it
+
+
+@dataclass
+class Finding:
+    """What is wrong ("leak"), doubtful ("doubt") or cannot be seen ("note"), in words, and the rows that show it."""
+
+    kind: str
+    text: str
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def read(tables):
+    """The rows of one CSV with a column `split`, or of two or three: train, test, and validation. pd.DataFrame
+
+    They need `path` and `emotion`. Speakers come from a column `speaker`, else from the names of a published corpus.
+    Raises CorpusError when the tables cannot be used.
+    """
+    if len(tables) == 1:
+        rows = own.table(Path(tables[0]))
+        if "split" not in rows:
+            raise corpora.CorpusError(f"{tables[0]}: there is no column split; say train, validation or test in one, "
+                                      "or give a table for each")
+        rows["side"] = rows["split"].str.strip().str.lower().map(SIDES)
+        if rows["side"].isna().any():
+            odd = rows.loc[rows["side"].isna(), "split"].iloc[0]
+            raise corpora.CorpusError(f"{tables[0]}: split {odd!r} is none of {', '.join(SIDES)}; call it one of them")
+        rows["folder"] = Path(tables[0]).parent
+    else:
+        rows = pd.concat([own.table(Path(table)).assign(side=side, folder=Path(table).parent) for table, side in
+                          zip(tables, ("train", "test", "validation"), strict=False)], ignore_index=True)
+    for side in ("train", "test"):
+        if not (rows["side"] == side).any():
+            raise corpora.CorpusError(f"{', '.join(map(str, tables))}: no row is for {side}; an audit needs both sides")
+    if "speaker" not in rows:
+        rows["speaker"] = rows["path"].map(_speaker)
+    return rows
+
+
+def _speaker(path):
+    found = {f"{name} {match['speaker']}" for name, known in corpora.CORPORA.items()
+             if (match := known.match(Path(path)))}
+    return found.pop() if len(found) == 1 else None
+
+
+def fingerprint(coefficients):
+    """What a recording sounds like whatever its level, format and silence: unit vectors that lie close for copies.
+
+    [shape=(frames, 64)] -> [shape=(416,)]; bands in dB down to `FLOOR_DB`, between the points where the energy begins
+    and ends, in `FRAMES` steps, without their mean.
+    """
+    mel = features.log_mel(coefficients)
+    mel = np.maximum(mel - mel.max(), -FLOOR_DB) + FLOOR_DB
+    energy = np.cumsum((10 ** (mel / 10) - 1).sum(axis=1))
+    ends = np.interp([ENDS, 1 - ENDS], energy / energy[-1], np.arange(len(mel)))
+    bands = mel[:, 4:56].reshape(len(mel), -1, 4).mean(axis=2)
+    steps = np.stack([np.interp(np.linspace(*ends, FRAMES), np.arange(len(mel)), band) for band in bands.T])
+    steps -= steps.mean(axis=1, keepdims=True)
+    return (steps / (np.linalg.norm(steps) + 1e-9)).ravel()
+
+
+def facts(path):
+    """One recording: its fingerprint, a digest of its samples, its format, and its level. dict, or an AudioError"""
+    try:
+        with audio.opened(path) as sound:
+            form = f"{sound.samplerate} Hz, {sound.channels} channel{'s' * (sound.channels > 1)}, {sound.subtype}"
+        y = audio.load(path)
+    except audio.AudioError as error:
+        return error
+    loudness = 10 * np.log10(np.mean(np.square(audio.frame(y, 1024, 512)), axis=1) + 1e-10)
+    return {"format": form, "digest": hashlib.blake2b(y.tobytes(), digest_size=8).hexdigest(),
+            "peak": 20 * np.log10(np.abs(y).max()), "floor": np.quantile(loudness, 0.05),
+            "loudness": np.quantile(loudness, 0.9), "fingerprint": fingerprint(features.mfcc(audio.trim(y)))}
+
+
+def audit(rows, *, jobs=-1, progress=True):
+    """Everything that speaks against a split. list of Finding, empty when nothing does
+
+    `rows` as `read` gives them. Recordings are read over `jobs` processes.
+    """
+    known, unreadable = listen(rows, jobs=jobs, progress=progress)
+    return unreadable + check(known)
+
+
+def listen(rows, *, jobs=-1, progress=True):
+    """The rows that can be read with their `facts`, and a list of what there is to say of the others."""
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    work = (delayed(facts)(Path(row.folder) / row.path) for row in rows.itertuples())
+    heard = list(tqdm(Parallel(n_jobs=jobs, return_as="generator")(work), total=len(rows), desc="listening",
+                      unit="clip", disable=not progress))
+    good = np.array([isinstance(one, dict) for one in heard])
+    errors = [str(one) for one in heard if not isinstance(one, dict)]
+    if not good.any():
+        raise corpora.CorpusError(f"none of the {len(rows)} recordings can be read; the first: {errors[0]}")
+    known = rows[good].reset_index(drop=True).join(pd.DataFrame([one for one in heard if isinstance(one, dict)]))
+    return known, [Finding("note", f"{len(errors)} recordings cannot be read and were not looked at",
+                           pd.DataFrame({"why": errors}))] * bool(errors)
+
+
+def check(known):
+    """What speaks against a split of recordings that `listen` heard. list of Finding"""
+    return [finding for look in (_speakers, _copies, _validation, _labels, _format, _level) for finding in look(known)]
+
+
+def _side(rows, name):
+    return rows[rows["side"] == name]
+
+
+def _speakers(rows):
+    if rows["speaker"].isna().any():
+        return [Finding("note", f"{rows['speaker'].isna().sum()} clips do not say who speaks: whether a voice is on "
+                                "both sides cannot be seen; add a column speaker")]
+    met = set(_side(rows, "test")["speaker"])
+    found = []
+    for side in ("train", "validation"):
+        both = met & set(_side(rows, side)["speaker"])
+        if both:
+            shared = rows[rows["speaker"].isin(both) & rows["side"].isin((side, "test"))]
+            found.append(Finding("leak", f"{len(both)} of {len(met)} test speakers are also in {side}",
+                                 shared.groupby(["speaker", "side"]).size().unstack(fill_value=0)))
+    return found
+
+
+def _copies(rows):
+    """Recordings on two sides that are the same, or that nobody could have spoken twice."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found, prints = [], np.stack(rows["fingerprint"])
+    for side in ("train", "validation"):
+        there, test = np.flatnonzero(rows["side"] == side), np.flatnonzero(rows["side"] == "test")
+        if not len(there):
+            continue
+        apart, which = NearestNeighbors(n_neighbors=1).fit(prints[there]).kneighbors(prints[test])
+        alike = 1 - apart[:, 0] ** 2 / 2  # of unit vectors: their cosine
+        pairs = pd.DataFrame({"test": rows["path"].to_numpy()[test], side: rows["path"].to_numpy()[there[which[:, 0]]],
+                              "alike": alike.round(3), "identical": rows["digest"].to_numpy()[test] ==
+                              rows["digest"].to_numpy()[there[which[:, 0]]]})[alike > ALIKE]
+        if len(pairs):
+            found.append(Finding("leak", f"{len(pairs)} test recordings are also in {side}, "
+                                         f"{pairs['identical'].sum()} of them sample by sample", pairs))
+    return found
+
+
+def _validation(rows):
+    if (rows["side"] == "validation").any():
+        return []
+    return [Finding("doubt", "nothing is set aside to choose by: if epochs, settings or the best of several runs were "
+                             "picked by the score on these test rows, it is a validation score and no test")]
+
+
+def _labels(rows):
+    counts = rows.groupby(["emotion", "side"]).size().unstack(fill_value=0)
+    absent = [name for name in counts.index if (counts.loc[name, ["train", "test"]] == 0).any()]
+    found = [Finding("doubt", f"on one side only: {', '.join(absent)}", counts)] if absent else []
+    shares = counts / counts.sum()
+    if shares["test"].max() > 1.5 / len(counts):
+        found.append(Finding("note", f"{shares['test'].idxmax()} is {shares['test'].max():.0%} of the test rows: "
+                                     "always saying so has that accuracy; read the UAR", counts))
+    return found
+
+
+def _betrayed(rows, columns, name):
+    """What a small tree makes of the emotions by these columns alone, from the training side to the test side."""
+    from sklearn.metrics import recall_score
+    from sklearn.preprocessing import OneHotEncoder
+    from sklearn.tree import DecisionTreeClassifier
+
+    counts = rows.groupby(["emotion", "side"]).size().unstack(fill_value=0)
+    usable = rows[rows["emotion"].isin(counts.index[(counts[["train", "test"]] >= FEWEST).all(axis=1)])]
+    train, test, classes = _side(usable, "train"), _side(usable, "test"), usable["emotion"].nunique()
+    if classes < 2:
+        return []
+    coded = [part[columns].to_numpy() for part in (train, test)]
+    if columns == ["format"]:
+        coder = OneHotEncoder(handle_unknown="ignore").fit(coded[0])
+        coded = [coder.transform(part) for part in coded]
+    tree = DecisionTreeClassifier(min_samples_leaf=FEWEST, class_weight="balanced", random_state=0)
+    heard = tree.fit(coded[0], train["emotion"]).predict(coded[1])
+    recall = recall_score(test["emotion"], heard, average="macro")
+    if recall < 1 / classes + BETRAYS * (1 - 1 / classes):
+        return []
+    shown = (rows.groupby(["emotion", "format"]).size().unstack(fill_value=0) if columns == ["format"] else
+             rows.groupby("emotion")[columns].median().round(1))
+    return [Finding("leak", f"{name} alone tells the emotion with {recall:.0%} UAR (chance {1 / classes:.0%}): a model "
+                            "can learn how it was recorded instead of how it was said", shown)]
+
+
+def _format(rows):
+    return _betrayed(rows, ["format"], "the file format (rate, channels, coding)")
+
+
+def _level(rows):
+    return _betrayed(rows, ["peak", "floor", "loudness"], "level (dB re full scale: peak, quietest and loud moments)")
+
+
+def text(rows, findings, most=5):
+    """Findings in plain words, with the first rows that show them, and a verdict. str"""
+    sides = rows.groupby("side", sort=False).agg(clips=("path", "size"), speakers=("speaker", "nunique"))
+    lines = [f"{side}: {row.clips} clips" + f" of {row.speakers} speakers" * bool(row.speakers) + "."
+             for side, row in sides.iterrows()]
+    for finding in findings:
+        lines += ["", f"{finding.kind.upper()}: {finding.text}."]
+        if len(finding.rows):
+            lines += ["  " + line for line in finding.rows.head(most).to_string().splitlines()]
+            lines += [f"  ... and {len(finding.rows) - most} more"] * (len(finding.rows) > most)
+    return "\n".join([*lines, "", f"Verdict: {verdict(findings)}"])
+
+
+def verdict(findings):
+    """One sentence on what a score on this split would be worth."""
+    if any(one.kind == "leak" for one in findings):
+        return ("the test side is not apart from the training side. A score on it says how well a model knows these "
+                "recordings and voices again, not how well it hears anybody else.")
+    if findings:
+        return "nothing was found on both sides, but see above for what could not be checked or what is doubtful."
+    return "nothing was found that would flatter a score: voices and recordings are apart."

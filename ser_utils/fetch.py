@@ -1,0 +1,92 @@
+"""Published corpora fetched: whole and as published, or not at all."""
+
+import shutil
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from ser_utils import corpora
+
+MOST_BYTES, MOST_FILES = 4 * 2 ** 30, 20_000  # unpacked; the largest corpus that is fetched has 1.5 GB in 1,440 files
+RETRIES = 3
+
+
+class FetchError(RuntimeError):
+    """An archive that cannot be had or must not be unpacked: which, why, and what would help."""
+
+
+def fetch(corpus, folder=None, *, progress=True):
+    """Download a corpus's archive, check it, unpack it. Returns the folder, by default `data/raw/<corpus>`.
+
+    `corpus` is a `corpora.Corpus` with a url and a checksum. Broken downloads are tried again; nothing lies under the
+    folder's name until all of it is there. Raises FetchError.
+    """
+    folder = Path(folder or corpora.ROOT / "data" / "raw" / corpus.name)
+    if not corpus.url:
+        raise FetchError(f"{corpus.title} cannot be fetched by a program: {corpus.steps}, and unzip it into {folder}")
+    if folder.exists() and any(folder.iterdir()):
+        raise FetchError(f"{folder} is there and not empty; remove it to fetch {corpus.title} again")
+    archive = _download(corpus, folder.parent, progress)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        unpack(archive, partial, progress=progress)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    archive.unlink()
+    return folder
+
+
+def _download(corpus, folder, progress):
+    import pooch
+    import requests
+
+    name = PurePosixPath(corpus.url).name
+    keeper = pooch.create(folder, base_url="", registry={name: corpus.checksum}, urls={name: corpus.url},
+                          retry_if_failed=RETRIES)
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        return Path(keeper.fetch(name, downloader=pooch.HTTPDownloader(progressbar=progress, timeout=30)))
+    except requests.RequestException as error:
+        raise FetchError(f"{corpus.url}: not to be had, {RETRIES + 1} times ({type(error).__name__}); look at the "
+                         f"connection and try again, or {corpus.steps} and unzip it into data/raw/{corpus.name}"
+                         ) from error
+    except ValueError as error:  # pooch's word for another hash
+        raise FetchError(f"{corpus.url}: what came is not what was published (checksum {corpus.checksum}); try again "
+                         f"later, and ask at {corpus.source} if it has changed") from error
+
+
+def unpack(archive, folder, *, progress=True):
+    """A zip's files into a folder. FetchError for one that is damaged, or that would write beside or beyond it.
+
+    Refused before anything is written: names that leave the folder, links, more than 4 GB or 20,000 files.
+    """
+    from tqdm.auto import tqdm
+
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            inside = zipped.infolist()
+            for one in inside:
+                _check_name(archive, one)
+            size = sum(one.file_size for one in inside)
+            if size > MOST_BYTES or len(inside) > MOST_FILES:
+                raise FetchError(f"{archive}: it would unpack to {size / 2 ** 30:.1f} GB in {len(inside)} files, more "
+                                 "than any corpus here has; do not trust it")
+            folder.mkdir(parents=True)
+            if size > shutil.disk_usage(folder).free:
+                raise FetchError(f"{archive}: {size / 2 ** 30:.1f} GB do not fit on this disk; make room")
+            for one in tqdm(inside, desc="unpacking", unit="file", disable=not progress):
+                zipped.extract(one, folder)  # never more than the size that was counted
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise FetchError(f"{archive}: no readable zip ({error}); fetch it again") from error
+
+
+def _check_name(archive, one):
+    parts = PurePosixPath(one.filename.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+        raise FetchError(f"{archive}: {one.filename!r} would be written outside the folder; do not trust it")
+    if stat.S_ISLNK(one.external_attr >> 16):
+        raise FetchError(f"{archive}: {one.filename!r} is a link; do not trust it")

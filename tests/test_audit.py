@@ -1,0 +1,121 @@
+"""Splits that flatter, found out; and one that does not, left alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from conftest import MINIATURE
+from ser_utils import audio, audit, cli, corpora, distort, splits
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return corpora.read(MINIATURE).assign(folder=MINIATURE)
+
+
+def sided(clips, split):
+    side = pd.Series(index=clips.index, dtype=object)
+    for name in ("train", "validation", "test"):
+        side.iloc[getattr(split, name)] = name
+    return clips.assign(side=side)
+
+
+def kinds(findings, kind="leak"):
+    return [finding.text for finding in findings if finding.kind == kind]
+
+
+def test_speakers_apart_and_not(clips):
+    assert kinds(audit.audit(sided(clips, splits.speaker_independent(clips)[0]), progress=False)) == []
+    findings = audit.audit(sided(clips, splits.random_split(clips)[0]), progress=False)
+    assert "8 of 8 test speakers are also in train" in kinds(findings)
+    assert findings[0].rows.loc["01", "test"] > 0
+
+
+def changed(name, y):
+    rng = np.random.default_rng(0)
+    return {"as it is": y, "softer": 0.3 * y, "noisy": distort.noisy(y, 16000, 15),
+            "silence around": np.concatenate([np.zeros(9000), y, np.zeros(4000)]),
+            "another rate": audio.resampled(y, 16000, 44100),
+            "hiss": y + rng.normal(0, 1e-3, len(y))}[name].astype(np.float32)
+
+
+@pytest.mark.parametrize("change", ["as it is", "softer", "noisy", "silence around", "another rate", "hiss"])
+def test_a_copy_is_found_whatever_was_done_to_it(tmp_path, clips, change):
+    fold = sided(clips, splits.speaker_independent(clips)[0])
+    copied = fold[fold["side"] == "train"].iloc[5]
+    y = changed(change, audio.load(MINIATURE / copied["path"]))
+    soundfile.write(tmp_path / "new.ogg", y, 44100 if change == "another rate" else 16000)
+    row = {**copied, "path": "new.ogg", "folder": tmp_path, "side": "test", "speaker": "99"}
+    rows = pd.concat([fold, pd.DataFrame([row])], ignore_index=True)
+    [leak] = [finding for finding in audit.audit(rows, progress=False) if finding.kind == "leak"]
+    assert leak.text.startswith("1 test recordings are also in train, 0 of them sample by sample")
+    assert leak.rows[["test", "train"]].to_numpy().tolist() == [["new.ogg", copied["path"]]]
+
+
+def test_validating_on_the_test_rows_and_on_none(clips):
+    fold = sided(clips, splits.speaker_independent(clips)[0])
+    again = pd.concat([fold, fold[fold["side"] == "test"].assign(side="validation")], ignore_index=True)
+    leaks = kinds(audit.audit(again, progress=False))
+    tested = (fold["side"] == "test").sum()
+    assert f"{tested} test recordings are also in validation, {tested} of them sample by sample" in leaks
+    none = fold[fold["side"] != "validation"].reset_index(drop=True)
+    assert kinds(audit.audit(none, progress=False), "doubt")[0].startswith("nothing is set aside to choose by")
+
+
+def test_what_tells_the_emotion_without_listening(tmp_path, clips):
+    sides = {"05": "validation"} | dict.fromkeys(("06", "07", "08"), "test")
+    fold = clips.assign(side=clips["speaker"].map(sides).fillna("train"))
+    for row in fold.itertuples():
+        y, code = audio.load(MINIATURE / row.path), corpora.EMOTIONS.index(row.emotion)
+        (tmp_path / row.path).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / row.path, y / np.abs(y).max() * 10 ** -(code / 5), 8000 + 1000 * code)
+    leaks = kinds(audit.audit(fold.assign(folder=tmp_path), progress=False))
+    assert [leak.split(" alone tells")[0].split(" (")[0] for leak in leaks] == ["the file format", "level"]
+
+
+def test_labels_and_unknown_speakers(clips):
+    fold = sided(clips, splits.speaker_independent(clips)[0]).assign(speaker=None)
+    fold = fold[~((fold["side"] == "train") & (fold["emotion"] == "calm"))].reset_index(drop=True)
+    findings = audit.audit(fold, progress=False)
+    assert kinds(findings, "note")[0].startswith(f"{len(fold)} clips do not say who speaks")
+    assert kinds(findings, "doubt") == ["on one side only: calm"]
+    assert "see above" in audit.verdict(findings)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("path,emotion\na.wav,sad\n", "there is no column split"),
+    ("path,emotion,split\na.wav,sad,exam\n", "split 'exam' is none of train"),
+    ("path,emotion,split\na.wav,sad,train\n", "no row is for test")])
+def test_tables_that_cannot_be_audited(tmp_path, text, message):
+    (tmp_path / "all.csv").write_text(text)
+    with pytest.raises(corpora.CorpusError, match=message):
+        audit.read([tmp_path / "all.csv"])
+
+
+def test_the_command(tmp_path, clips, capsys):
+    """Speakers are read from the names of a published corpus where no column has them."""
+    names = clips[["path", "emotion"]].assign(path=[str(MINIATURE / path) for path in clips["path"]])
+    names["split"] = np.where(np.arange(len(names)) % 3, "Train", "test")
+    names.loc[len(names)] = [str(tmp_path / "gone.wav"), "sad", "test"]
+    names.to_csv(tmp_path / "all.csv", index=False)
+    for name, part in names.groupby("split"):
+        part.to_csv(tmp_path / f"{name.lower()}.csv", index=False)
+    for tables in (["all.csv"], ["train.csv", "test.csv"]):
+        assert cli.main(["audit", *(str(tmp_path / table) for table in tables)]) == 1
+        said = capsys.readouterr().out
+        assert "LEAK: 8 of 8 test speakers are also in train." in said
+        assert "NOTE: 1 recordings cannot be read" in said
+        assert "Verdict: the test side is not apart" in said
+    assert cli.main(["audit", *["a.csv"] * 4]) == 2
+
+
+def test_the_five_folds_hide_nothing_and_the_originals_way_does(recordings, shipped):
+    clips = shipped.clips.assign(folder=recordings)
+    known = audit.listen(clips, progress=False)[0]
+    for split in splits.speaker_independent(clips):
+        assert audit.check(sided(known, split)) == []
+    [voices] = [finding for finding in audit.check(sided(known, splits.random_split(clips)[0]).dropna(subset=["side"]))
+                if "train" in finding.text]
+    assert voices.kind == "leak"
+    assert voices.text == "24 of 24 test speakers are also in train"
