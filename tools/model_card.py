@@ -57,8 +57,10 @@ def robustness(rows):
 def accustomed(rows):
     """What it brings to know how a speaker sounds at rest."""
     used = rows[rows["protocol"].str.contains("used to the speaker")]
-    return ", ".join(f"{percent(scores.summary(part)['uar'].item())} ({interval(part)}) {protocol}"
-                     for protocol, part in used[used["model"] == "cnn_live"].groupby("protocol"))
+    parts = dict(list(used[used["model"] == "cnn_live"].groupby("protocol")))
+    then, before = (f"{percent(scores.summary(parts[name])['uar'].item())} ({interval(parts[name])})"
+                    for name in ("used to the speaker", "not used to the speaker"))
+    return f"a UAR of {then} where it gives {before} without"
 
 
 def strangers(rows):
@@ -87,7 +89,7 @@ def parts():
         "card": card(emotion, gender),
         "calibration": f"{about['temperature']:.2f}; the expected calibration error (ten bins) is "
                        f"{percent(about['calibration_error_before'])} points before and "
-                       f"{percent(about['calibration_error_after'])} after, each fold cooled by the others'",
+                       f"{percent(about['calibration_error_after'])} after, each fold at the others' temperature",
         "robustness": robustness(measured), "accustomed": accustomed(measured), "strangers": strangers(measured),
         "unlike": "; ".join(f"{what}: AUROC {value['auroc']:.3f}, {percent(value['flagged'], 0)} % flagged"
                             for what, value in about["unlike_speech"].items()),
