@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ser_utils import audio, corpora, features, own
+from ser_utils.parallel import each
 
 SIDES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
          "dev": "validation", "test": "test", "testing": "test"}
@@ -15,7 +16,9 @@ FLOOR_DB, ENDS, FRAMES = 25.0, 0.02, 32  # of a fingerprint: below the loudest; 
 # Between fingerprints. Of a million pairs of different clips of RAVDESS none reaches 0.93; of clips and their copies at
 # another level, with noise 10 dB below, or through MP3 at 20 kbit/s, 94 to 100 % do (rooms and telephones hide them)
 ALIKE = 0.96
-BETRAYS = 0.5  # of the way from chance to certainty: what format or level alone may not reach. RAVDESS and EMO-DB: 0.2
+BETRAYS = 0.5  # of the way from chance to certainty: what format or level alone may not reach. With all of their
+# emotions RAVDESS and EMO-DB reach 0.2; of two that differ in loudness, as anger and calm do, level tells more
+SHORTEST = 0.8  # s; in half a second different people sound alike
 FEWEST = 5  # clips of a class on a side, to say anything of it
 
 
@@ -35,28 +38,33 @@ def read(tables):
     Raises CorpusError when the tables cannot be used.
     """
     if len(tables) == 1:
-        rows = own.table(Path(tables[0]))
+        rows = own.table(Path(tables[0])).assign(folder=Path(tables[0]).parent)
         if "split" not in rows:
             raise corpora.CorpusError(f"{tables[0]}: there is no column split; say train, validation or test in one, "
                                       "or give a table for each")
-        rows["side"] = rows["split"].str.strip().str.lower().map(SIDES)
+        rows["side"] = rows["split"].str.lower().map(SIDES)
         if rows["side"].isna().any():
-            odd = rows.loc[rows["side"].isna(), "split"].iloc[0]
-            raise corpora.CorpusError(f"{tables[0]}: split {odd!r} is none of {', '.join(SIDES)}; call it one of them")
-        rows["folder"] = Path(tables[0]).parent
+            row = rows["side"].isna().idxmax()
+            raise corpora.CorpusError(f"{tables[0]}, row {row + 1}: split {rows['split'][row]!r} is none of "
+                                      f"{', '.join(SIDES)}; call it one of them")
     else:
         rows = pd.concat([own.table(Path(table)).assign(side=side, folder=Path(table).parent) for table, side in
                           zip(tables, ("train", "test", "validation"), strict=False)], ignore_index=True)
+    said = rows["speaker"] if "speaker" in rows else pd.Series(None, rows.index, dtype=object)
+    return _both_sides(rows.assign(emotion=own.common(rows["emotion"]),
+                                   speaker=said.fillna(rows["path"].map(_speaker))), "row is")
+
+
+def _both_sides(rows, what):
     for side in ("train", "test"):
         if not (rows["side"] == side).any():
-            raise corpora.CorpusError(f"{', '.join(map(str, tables))}: no row is for {side}; an audit needs both sides")
-    if "speaker" not in rows:
-        rows["speaker"] = rows["path"].map(_speaker)
+            raise corpora.CorpusError(f"no {what} for {side}; an audit needs both sides (paths are relative to "
+                                      f"{rows['folder'].iloc[0]})")
     return rows
 
 
 def _speaker(path):
-    found = {f"{name} {match['speaker']}" for name, known in corpora.CORPORA.items()
+    found = {f"{known.voices}/{match['speaker']}" for known in corpora.CORPORA.values()
              if (match := known.match(Path(path)))}
     return found.pop() if len(found) == 1 else None
 
@@ -86,40 +94,41 @@ def facts(path):
     except audio.AudioError as error:
         return error
     loudness = 10 * np.log10(np.mean(np.square(audio.frame(y, 1024, 512)), axis=1) + 1e-10)
-    return {"format": form, "digest": hashlib.blake2b(y.tobytes(), digest_size=8).hexdigest(),
+    speech = audio.trim(y)
+    return {"format": form, "seconds": len(speech) / 16000,
+            "digest": hashlib.blake2b(y.tobytes(), digest_size=8).hexdigest(),
             "peak": 20 * np.log10(np.abs(y).max()), "floor": np.quantile(loudness, 0.05),
-            "loudness": np.quantile(loudness, 0.9), "fingerprint": fingerprint(features.mfcc(audio.trim(y)))}
+            "loudness": np.quantile(loudness, 0.9), "fingerprint": fingerprint(features.mfcc(speech))}
 
 
 def audit(rows, *, jobs=-1, progress=True):
     """Everything that speaks against a split. list of Finding, empty when nothing does
 
-    `rows` as `read` gives them. Recordings are read over `jobs` processes.
+    `rows` as `read` gives them. Recordings are read over `jobs` processes. Raises CorpusError when none of a side can
+    be read.
     """
     known, unreadable = listen(rows, jobs=jobs, progress=progress)
-    return unreadable + check(known)
+    return _speakers(rows) + _validation(rows) + _labels(rows) + unreadable + check(known)
 
 
 def listen(rows, *, jobs=-1, progress=True):
     """The rows that can be read with their `facts`, and a list of what there is to say of the others."""
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+    from joblib import delayed
 
     work = (delayed(facts)(Path(row.folder) / row.path) for row in rows.itertuples())
-    heard = list(tqdm(Parallel(n_jobs=jobs, return_as="generator")(work), total=len(rows), desc="listening",
-                      unit="clip", disable=not progress))
+    heard = list(each(work, len(rows), "listening", "clip", jobs, progress=progress))
     good = np.array([isinstance(one, dict) for one in heard])
     errors = [str(one) for one in heard if not isinstance(one, dict)]
-    if not good.any():
-        raise corpora.CorpusError(f"none of the {len(rows)} recordings can be read; the first: {errors[0]}")
     known = rows[good].reset_index(drop=True).join(pd.DataFrame([one for one in heard if isinstance(one, dict)]))
-    return known, [Finding("note", f"{len(errors)} recordings cannot be read and were not looked at",
-                           pd.DataFrame({"why": errors}))] * bool(errors)
+    return _both_sides(known, "recording can be read") if good.any() else _both_sides(rows[good], ""), [
+        Finding("note", f"{len(errors)} recordings cannot be read and were not listened to",
+                pd.DataFrame({"why": errors}))] * bool(errors)
 
 
 def check(known):
-    """What speaks against a split of recordings that `listen` heard. list of Finding"""
-    return [finding for look in (_speakers, _copies, _validation, _labels, _format, _level) for finding in look(known)]
+    """What speaks against recordings that `listen` heard. list of Finding"""
+    return _copies(known) + _betrayed(known, ["format"], "the file format (rate, channels, coding)") + _betrayed(
+        known, ["peak", "floor", "loudness"], "level (dB re full scale: peak, quietest and loud moments)")
 
 
 def _side(rows, name):
@@ -127,11 +136,10 @@ def _side(rows, name):
 
 
 def _speakers(rows):
-    if rows["speaker"].isna().any():
-        return [Finding("note", f"{rows['speaker'].isna().sum()} clips do not say who speaks: whether a voice is on "
-                                "both sides cannot be seen; add a column speaker")]
-    met = set(_side(rows, "test")["speaker"])
-    found = []
+    unknown = rows["speaker"].isna().sum()
+    found = [Finding("note", f"{unknown} clips do not say who speaks: whether their voices are on both sides cannot be "
+                             "seen; add a column speaker")] if unknown else []
+    met = set(_side(rows, "test")["speaker"].dropna())
     for side in ("train", "validation"):
         both = met & set(_side(rows, side)["speaker"])
         if both:
@@ -145,19 +153,26 @@ def _copies(rows):
     """Recordings on two sides that are the same, or that nobody could have spoken twice."""
     from sklearn.neighbors import NearestNeighbors
 
-    found, prints = [], np.stack(rows["fingerprint"])
+    brief = rows["seconds"] < SHORTEST
+    found = [Finding("note", f"{brief.sum()} clips have less than {SHORTEST} s of sound: of them only exact copies are "
+                             "found")] if brief.any() else []
+    test = rows[rows["side"] == "test"]
     for side in ("train", "validation"):
-        there, test = np.flatnonzero(rows["side"] == side), np.flatnonzero(rows["side"] == "test")
-        if not len(there):
-            continue
-        apart, which = NearestNeighbors(n_neighbors=1).fit(prints[there]).kneighbors(prints[test])
-        alike = 1 - apart[:, 0] ** 2 / 2  # of unit vectors: their cosine
-        pairs = pd.DataFrame({"test": rows["path"].to_numpy()[test], side: rows["path"].to_numpy()[there[which[:, 0]]],
-                              "alike": alike.round(3), "identical": rows["digest"].to_numpy()[test] ==
-                              rows["digest"].to_numpy()[there[which[:, 0]]]})[alike > ALIKE]
-        if len(pairs):
-            found.append(Finding("leak", f"{len(pairs)} test recordings are also in {side}, "
-                                         f"{pairs['identical'].sum()} of them sample by sample", pairs))
+        there = rows[rows["side"] == side]
+        exact = test.merge(there, on="digest", suffixes=("", "_there"))
+        pairs = [pd.DataFrame({"test": exact["path"], side: exact["path_there"], "alike": 1.0})]
+        long, asked = there[~brief[there.index]], test[~brief[test.index] & ~test["digest"].isin(exact["digest"])]
+        if len(long) and len(asked):
+            apart, which = NearestNeighbors(n_neighbors=1).fit(np.stack(long["fingerprint"])).kneighbors(
+                np.stack(asked["fingerprint"]))
+            alike = 1 - apart[:, 0] ** 2 / 2  # of unit vectors: their cosine
+            near = pd.DataFrame({"test": asked["path"].to_numpy(), side: long["path"].to_numpy()[which[:, 0]],
+                                 "alike": alike.round(3)})
+            pairs.append(near[alike > ALIKE])
+        both = pd.concat(pairs, ignore_index=True)
+        if len(both):
+            found.append(Finding("leak", f"{both['test'].nunique()} test recordings are also in {side}, "
+                                         f"{exact['path'].nunique()} of them sample by sample", both))
     return found
 
 
@@ -182,35 +197,23 @@ def _labels(rows):
 def _betrayed(rows, columns, name):
     """What a small tree makes of the emotions by these columns alone, from the training side to the test side."""
     from sklearn.metrics import recall_score
-    from sklearn.preprocessing import OneHotEncoder
     from sklearn.tree import DecisionTreeClassifier
 
     counts = rows.groupby(["emotion", "side"]).size().unstack(fill_value=0)
     usable = rows[rows["emotion"].isin(counts.index[(counts[["train", "test"]] >= FEWEST).all(axis=1)])]
-    train, test, classes = _side(usable, "train"), _side(usable, "test"), usable["emotion"].nunique()
+    classes = usable["emotion"].nunique()
     if classes < 2:
         return []
-    coded = [part[columns].to_numpy() for part in (train, test)]
-    if columns == ["format"]:
-        coder = OneHotEncoder(handle_unknown="ignore").fit(coded[0])
-        coded = [coder.transform(part) for part in coded]
+    coded, train, test = pd.get_dummies(usable[columns]), usable["side"] == "train", usable["side"] == "test"
     tree = DecisionTreeClassifier(min_samples_leaf=FEWEST, class_weight="balanced", random_state=0)
-    heard = tree.fit(coded[0], train["emotion"]).predict(coded[1])
-    recall = recall_score(test["emotion"], heard, average="macro")
+    heard = tree.fit(coded[train], usable["emotion"][train]).predict(coded[test])
+    recall = recall_score(usable["emotion"][test], heard, average="macro")
     if recall < 1 / classes + BETRAYS * (1 - 1 / classes):
         return []
-    shown = (rows.groupby(["emotion", "format"]).size().unstack(fill_value=0) if columns == ["format"] else
-             rows.groupby("emotion")[columns].median().round(1))
-    return [Finding("leak", f"{name} alone tells the emotion with {recall:.0%} UAR (chance {1 / classes:.0%}): a model "
-                            "can learn how it was recorded instead of how it was said", shown)]
-
-
-def _format(rows):
-    return _betrayed(rows, ["format"], "the file format (rate, channels, coding)")
-
-
-def _level(rows):
-    return _betrayed(rows, ["peak", "floor", "loudness"], "level (dB re full scale: peak, quietest and loud moments)")
+    groups = rows.groupby("emotion")
+    shown = groups["format"].value_counts().unstack(fill_value=0) if columns == ["format"] else groups[columns].median()
+    return [Finding("doubt", f"{name} alone tells the emotion with {recall:.0%} UAR (chance {1 / classes:.0%}): a "
+                             "model can learn how it was recorded instead of how it was said", shown.round(1))]
 
 
 def text(rows, findings, most=5):
@@ -229,8 +232,9 @@ def text(rows, findings, most=5):
 def verdict(findings):
     """One sentence on what a score on this split would be worth."""
     if any(one.kind == "leak" for one in findings):
-        return ("the test side is not apart from the training side. A score on it says how well a model knows these "
-                "recordings and voices again, not how well it hears anybody else.")
+        return ("the test side is not apart from what is learned and chosen on. A score on it says how well a model "
+                "knows these recordings and voices again, not how well it hears anybody else.")
     if findings:
-        return "nothing was found on both sides, but see above for what could not be checked or what is doubtful."
+        return ("no voice and no recording was found on two sides; see above for what is doubtful or could not be seen "
+                "before a score on it is believed.")
     return "nothing was found that would flatter a score: voices and recordings are apart."

@@ -1,6 +1,7 @@
 """python -m ser_utils: fetch and extract corpora, compare models, report, audit splits, hear a voice."""
 
 import argparse
+import importlib
 import sys
 import traceback
 import warnings
@@ -24,7 +25,7 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what compare has finished is kept, and it goes on from there", file=sys.stderr)
+        print("stopped; units that compare has finished are kept", file=sys.stderr)
         return 130
 
 
@@ -121,7 +122,7 @@ def _predict(options):
 def _corpora(options):
     """Every corpus that can be read by its name, with its licence, where it is to be had, and what is here of it."""
     for name, known in corpora.CORPORA.items():
-        folder = corpora.ROOT / "data" / "raw" / name
+        folder = corpora.folder_of(name)
         here = sum(known.match(path) is not None for path in corpora.recordings(folder))
         print(f"{name:<13} {known.title}: {known.clips} clips, {known.speakers} speakers, "
               f"{len(known.emotions)} emotions ({', '.join(known.emotions)})\n"
@@ -136,10 +137,6 @@ def _fetch(options):
     from ser_utils import fetch
 
     known = corpora.CORPORA[options.corpus]
-    if not known.url:
-        print(f"{known.title} is not to be had by a program. {known.steps[0].upper()}{known.steps[1:]}, and unzip it "
-              f"into data/raw/{known.name}.\nLicence: {known.licence}. Cite: {known.citation}.")
-        return 1
     folder = fetch.fetch(known, options.folder)
     print(f"{len(corpora.read(folder, known.name))} clips: {folder}\nLicence: {known.licence}. Cite: {known.citation}.")
     return 0
@@ -161,7 +158,8 @@ def _extract(options):
     """Read recordings, cut their silence, write MFCCs and descriptors. A second run reads what the first wrote."""
     from ser_utils import store
 
-    name = Path(options.folder or "").stem if options.corpus == corpora.OWN else options.corpus
+    own = options.corpus == corpora.OWN and options.folder
+    name = importlib.import_module("ser_utils.own").name(options.folder) if own else options.corpus
     out = Path(options.out or BUILD / "features" / name)
     made, errors = store.extract(options.folder, out, options.corpus, jobs=options.jobs, scheduler=options.scheduler)
     for error in errors:
@@ -186,7 +184,8 @@ def _compare(options):
         return 0
     rows, histories = compare.run(units, features, BUILD / "units", jobs=options.jobs, scheduler=options.scheduler)
     compare.keep(Path(options.out or BUILD / "compare"), rows, histories, report.synthetic(clips).strip())
-    published = scores.summary(publish.load()) if not report.synthetic(clips) and publish.exists() else None
+    results = publish.PUBLISHED / publish.name(clips)
+    published = scores.summary(publish.load(results)) if publish.exists(results) else None
     print(report.beside(scores.summary(rows), published))
     print("\nUAR and accuracy in %, on validation clips; published: on test clips, having learned the validation ones.")
     return 0

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import models, splits, store
+from ser_utils import corpora, models, splits, store
 from ser_utils.features import by_speaker
-from ser_utils.parallel import workers
+from ser_utils.parallel import each
 
 PACKAGE = Path(__file__).parent
 DECIDES = ("features.py", "splits.py", "augment.py", "networks.py", "sequence.py", "models.py", "compare.py")
@@ -47,7 +47,10 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
     shipped features. Raises ValueError for a fold or part that a protocol does not have.
     """
     clips = store.load().clips if clips is None else clips
-    units = []
+    units, classes = [], splits.classes(clips, labels)
+    if len(classes) < 2:
+        raise ValueError(f"by {labels} there is nothing to tell apart ({', '.join(classes) or 'no clip has one'}); "
+                         "bring clips of two classes at least, or other --labels")
     for name in names:
         models.find(name)
     for protocol in protocols:
@@ -70,6 +73,7 @@ def recipe(name, data):
     """Everything a result depends on, as 12 hex digits: a checkpoint made by other code or features is not reused."""
     model = models.find(name)
     digest = hashlib.blake2b(f"{data.digest} {model.settings} {versions()}".encode(), digest_size=6)
+    digest.update(data.clips.reindex(columns=corpora.COLUMNS).to_csv(index=False).encode())  # the labels, the speakers
     for file in [*(PACKAGE / file for file in DECIDES), Path(model.source)]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -132,8 +136,7 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, sc
 
     Returns the predictions table, in the order of the units, and a dict of Unit to training history.
     """
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+    from joblib import delayed
 
     folder, data = Path(checkpoints), store.load(features)
     recipes = {name: recipe(name, data) for name in {unit.model for unit in units}}
@@ -141,14 +144,12 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, sc
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [unit for unit in units if not paths[unit].is_file()]
     shown = _anywhere(features)
-    with tqdm(total=len(units), initial=len(units) - len(waiting), desc="comparing", unit="unit",
-              disable=not progress) as bar, workers(jobs, scheduler, partial(recipe_here, shown)):
-        for unit, rows, history in Parallel(return_as="generator_unordered")(
-                delayed(_done)(unit, shown) for unit in waiting):
-            _keep(rows, history, paths[unit])
-            bar.update()
+    work = (delayed(_done)(unit, shown) for unit in waiting)
+    same, done = partial(_recipes, sorted(recipes), shown), len(units) - len(waiting)
+    for unit, rows, history in each(work, len(units), "comparing", "unit", jobs, scheduler, same, progress, done):
+        _keep(rows, history, paths[unit])
     kept = {unit: json.loads(paths[unit].with_suffix(".json").read_text()) for unit in units}
-    tables = [pd.read_csv(paths[unit], dtype={"clip": str, "speaker": str}) for unit in units]
+    tables = [pd.read_csv(paths[unit], dtype=store.TEXT, keep_default_na=False, na_values=[""]) for unit in units]
     return pd.concat(tables, ignore_index=True), kept
 
 
@@ -168,9 +169,9 @@ def _load(shown):
     return store.load([one or store.SHIPPED for one in (shown if isinstance(shown, list) else [shown])])
 
 
-def recipe_here(shown=None):
-    """What the results of this machine depend on, but for the model. str"""
-    return recipe("chance", _load(shown))
+def _recipes(names, shown):
+    data = _load(shown)
+    return [recipe(name, data) for name in names]
 
 
 def _done(unit, shown):

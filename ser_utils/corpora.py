@@ -45,7 +45,11 @@ class Corpus:
     males: tuple  # speakers; the others are female
     url: str | None = None  # of an archive that may be fetched without asking
     checksum: str | None = None  # as published: algorithm:hex digits
-    bytes: int | None = None  # of the archive
+
+    @property
+    def voices(self):
+        """Whose voices they are: corpora that name the same people name the same here."""
+        return self.name.removesuffix("-song")
 
     def match(self, path):
         """What the name of a recording says, as a re.Match with a group for every field, or None."""
@@ -64,14 +68,14 @@ class Corpus:
         return tuple(name for name in EMOTIONS if name in names) + tuple(sorted(names - set(EMOTIONS)))
 
 
-def _ravdess(name, title, channel, emotions, actors, clips, archive, checksum, size):
+def _ravdess(name, title, channel, emotions, actors, clips, archive, checksum):
     return Corpus(
         name=name, title=title, clips=clips, speakers=len(actors),
         citation="Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
                  "(RAVDESS). PLoS ONE 13(5): e0196391. doi:10.1371/journal.pone.0196391",
         licence="CC BY-NC-SA 4.0", source="https://zenodo.org/records/1188976",
         steps=f"download {archive} from https://zenodo.org/records/1188976",
-        url=f"https://zenodo.org/records/1188976/files/{archive}", checksum=checksum, bytes=size,
+        url=f"https://zenodo.org/records/1188976/files/{archive}", checksum=checksum,
         example=f"03-{channel}-05-01-02-01-12",
         # modality 03 audio only; channel; then emotion-intensity-statement-repetition-actor
         pattern=rf"03-{channel}-(?P<emotion>0[1-{emotions}])-(?P<intensity>0[12])-(?P<statement>0[12])"
@@ -91,9 +95,9 @@ CREMA_WOMEN = tuple(map(str, (
 
 CORPORA = {corpus.name: corpus for corpus in (
     _ravdess("ravdess", "RAVDESS speech", "01", 8, ACTORS, 1440, "Audio_Speech_Actors_01-24.zip",
-             "md5:bc696df654c87fed845eb13823edef8a", 208_468_073),
+             "md5:bc696df654c87fed845eb13823edef8a"),
     _ravdess("ravdess-song", "RAVDESS song", "02", 6, tuple(actor for actor in ACTORS if actor != "18"), 1012,
-             "Audio_Song_Actors_01-24.zip", "md5:5411230427d67a21e18aa4d466e6d1b9", 225_505_317),
+             "Audio_Song_Actors_01-24.zip", "md5:5411230427d67a21e18aa4d466e6d1b9"),
     Corpus(
         name="savee", title="SAVEE", clips=480, speakers=4,
         citation="Haq S, Jackson PJB (2010). Multimodal emotion recognition. In Machine Audition: Principles, "
@@ -111,7 +115,7 @@ CORPORA = {corpus.name: corpus for corpus in (
         licence="free for research", source="https://zenodo.org/records/7447302",
         steps="download emodb.zip from https://zenodo.org/records/7447302",
         url="https://zenodo.org/records/7447302/files/emodb.zip", checksum="md5:9d21362dbc5676ef3ab4745d83ced0db",
-        bytes=39_981_818, example="03a01Fa",
+        example="03a01Fa",
         pattern=r"(?P<speaker>03|08|09|1[0-6])(?P<statement>[ab]\d\d)(?P<emotion>[WLEAFTN])(?P<repetition>[a-f])",
         words={"emotion": {"W": "angry", "L": "bored", "E": "disgust", "A": "fearful", "F": "happy", "T": "sad",
                            "N": "neutral"},
@@ -188,7 +192,8 @@ def read(folder=None, corpus="ravdess"):
 
 def recordings(folder):
     """Every WAV and FLAC in a folder, however nested, by name. list of Path"""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+                  and not path.name.startswith("."))  # some machines leave such beside every file
 
 
 def _clip(match):

@@ -3,6 +3,7 @@
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from ser_utils import corpora
@@ -21,9 +22,10 @@ def fetch(corpus, folder=None, *, progress=True):
     `corpus` is a `corpora.Corpus` with a url and a checksum. Broken downloads are tried again; nothing lies under the
     folder's name until all of it is there. Raises FetchError.
     """
-    folder = Path(folder or corpora.ROOT / "data" / "raw" / corpus.name)
+    folder = Path(folder or corpora.ROOT / "data" / "raw" / corpus.name).resolve()
     if not corpus.url:
-        raise FetchError(f"{corpus.title} cannot be fetched by a program: {corpus.steps}, and unzip it into {folder}")
+        raise FetchError(f"{corpus.title} is not to be had by a program: {corpus.steps}, and unzip it into {folder}. "
+                         f"Licence: {corpus.licence}. Cite: {corpus.citation}")
     if folder.exists() and any(folder.iterdir()):
         raise FetchError(f"{folder} is there and not empty; remove it to fetch {corpus.title} again")
     archive = _download(corpus, folder.parent, progress)
@@ -70,6 +72,7 @@ def unpack(archive, folder, *, progress=True):
         with zipfile.ZipFile(archive) as zipped:
             inside = zipped.infolist()
             for one in inside:
+                one.filename = one.filename.replace("\\", "/")  # as some zips from Windows have it
                 _check_name(archive, one)
             size = sum(one.file_size for one in inside)
             if size > MOST_BYTES or len(inside) > MOST_FILES:
@@ -80,12 +83,14 @@ def unpack(archive, folder, *, progress=True):
                 raise FetchError(f"{archive}: {size / 2 ** 30:.1f} GB do not fit on this disk; make room")
             for one in tqdm(inside, desc="unpacking", unit="file", disable=not progress):
                 zipped.extract(one, folder)  # never more than the size that was counted
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise FetchError(f"{archive}: no readable zip ({error}); fetch it again") from error
+    except FetchError:
+        raise
+    except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error) as error:  # RuntimeError: it wants a password
+        raise FetchError(f"{archive}: no readable zip ({error}); remove it and fetch it again") from error
 
 
 def _check_name(archive, one):
-    parts = PurePosixPath(one.filename.replace("\\", "/")).parts
+    parts = PurePosixPath(one.filename).parts
     if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
         raise FetchError(f"{archive}: {one.filename!r} would be written outside the folder; do not trust it")
     if stat.S_ISLNK(one.external_attr >> 16):

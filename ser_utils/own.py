@@ -1,5 +1,7 @@
 """Recordings of one's own, in a table or in a folder an emotion: a corpus like any other."""
 
+import csv
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -26,50 +28,66 @@ def read(source):
                                   "folder an emotion")
     source = Path(source)
     clips = table(source) if source.suffix.lower() == ".csv" else _folders(source)
-    clips = clips.assign(native=clips["emotion"], corpus=source.stem, emotion=_common(clips["emotion"], SAME))
+    if clips["path"].duplicated().any():
+        twice = clips["path"][clips["path"].duplicated()].iloc[0]
+        raise corpora.CorpusError(f"{source}: {twice} is there twice; leave one of the rows")
+    synthetic = (corpora.folder_of(corpora.OWN, source) / corpora.MARK).is_file()
+    clips = clips.assign(native=clips["emotion"], emotion=common(clips["emotion"]),
+                         corpus=name(source) + " (synthetic)" * synthetic)
     if "gender" in clips:
-        clips["gender"] = _common(clips["gender"], GENDERS)
+        clips["gender"] = common(clips["gender"], GENDERS)
     stems = clips["path"].map(lambda path: Path(path).stem)
-    whole = clips["path"].str.replace(r"\.\w+$", "", regex=True).str.replace("/", "_").str.lstrip("_")
-    clips["clip"] = whole if stems.duplicated().any() else stems
+    clips["clip"] = clips["path"] if stems.duplicated().any() else stems
     return clips.reindex(columns=corpora.COLUMNS).sort_values("clip", ignore_index=True)
 
 
+def name(source):
+    """What a table or folder is called as a corpus. str"""
+    source = Path(source).resolve()
+    return source.stem if source.suffix.lower() == ".csv" else source.name
+
+
 def table(source):
-    """A CSV of recordings as it stands, all text, each row with a path of its own and an emotion."""
+    """A CSV of recordings, all text, each row with a path and an emotion; commas, semicolons or tabs between."""
     try:
-        clips = pd.read_csv(source, dtype=str, skipinitialspace=True)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise corpora.CorpusError(f"{source}: no readable table ({error}); save it as CSV, in UTF-8") from error
-    missing = [name for name in NEEDED if name not in clips]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are longer than the first line
+            clips = pd.read_csv(source, dtype=str, sep=None, engine="python", index_col=False, encoding="utf-8-sig",
+                                keep_default_na=False)
+    except (OSError, UnicodeError, csv.Error, ValueError, pd.errors.ParserWarning) as error:
+        raise corpora.CorpusError(f"{source}: no readable table ({error}); save it as CSV, in UTF-8, with as many "
+                                  "fields a row as in the first line") from error
+    clips.columns = clips.columns.str.strip().str.lower()
+    missing = [column for column in NEEDED if column not in clips]
     if missing:
         raise corpora.CorpusError(f"{source}: there is no column {' and no column '.join(missing)}, only "
                                   f"{', '.join(clips.columns)}; name them in its first line")
     if not len(clips):
         raise corpora.CorpusError(f"{source}: it has no rows; give a recording a row")
+    clips = clips.apply(lambda column: column.str.strip()).replace("", None)
     empty = clips[list(NEEDED)].isna().any(axis=1)
     if empty.any():
-        raise corpora.CorpusError(f"{source}, line {empty.idxmax() + 2}: path or emotion is empty; fill it in or "
-                                  "remove the line")
-    if clips["path"].duplicated().any():
-        twice = clips["path"][clips["path"].duplicated()].iloc[0]
-        raise corpora.CorpusError(f"{source}: {twice} is there twice; leave one of the lines")
-    return clips
+        raise corpora.CorpusError(f"{source}, row {empty.idxmax() + 1}: path or emotion is empty; fill it in or remove "
+                                  "the row")
+    return clips.assign(path=clips["path"].str.replace("\\", "/"))
+
+
+def common(names, words=SAME):
+    """Emotions by their common names, others as they are, in small letters. pd.Series"""
+    plain = names.str.strip().str.lower()
+    return plain.map(words).fillna(plain)
 
 
 def _folders(source):
-    rows = []
-    for path in corpora.recordings(source):
-        emotion, *between, _ = path.relative_to(source).parts if path.parent != source else ("", "")
-        if emotion:
-            rows.append({"path": path.relative_to(source).as_posix(), "emotion": emotion,
-                         "speaker": between[0] if between else None})
-    if not rows:
+    parts = [(path, *path.relative_to(source).parts[:-1]) for path in corpora.recordings(source)]
+    rows = pd.DataFrame([{"path": path.relative_to(source).as_posix(), "emotion": emotion,
+                          "speaker": between[0] if between else None}
+                         for path, emotion, *between in (part for part in parts if len(part) > 1)])
+    if not len(rows):
         raise corpora.CorpusError(f"no *.wav or *.flac in folders of {source}; put each emotion's into a folder of its "
                                   "name, or give a CSV with path and emotion")
-    return pd.DataFrame(rows)
-
-
-def _common(names, words):
-    plain = names.str.strip().str.lower()
-    return plain.map(words).fillna(plain)
+    usual = {*corpora.EMOTIONS, "bored"}
+    if not usual & set(common(rows["emotion"])) and usual & set(common(rows["speaker"].dropna())):
+        raise corpora.CorpusError(f"{source}: its folders are no emotions, but hold some; let the emotion come first, "
+                                  "emotion/speaker/file, or give a CSV with path, emotion and speaker")
+    return rows

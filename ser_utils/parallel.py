@@ -1,25 +1,29 @@
 """Where work goes: the cores of this machine, or the workers of a Dask scheduler, on any number of machines."""
 
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 
 
-@contextmanager
-def workers(jobs=-1, scheduler=None, same=None):
-    """A context in which `joblib.Parallel` uses so many processes here (-1: one a core), or a scheduler's workers.
+def each(work, total, desc, unit, jobs=-1, scheduler=None, same=None, progress=True, done=0):
+    """What each of joblib's delayed calls returns, one by one, with a bar.
 
-    `same`, a function without arguments, must return on every worker what it returns here: other code, packages or
-    data there would give other results. Raises ValueError for a scheduler that cannot be used, with the reason.
+    Clips come in order, other units of work as they finish. Runs over `jobs` processes (-1: one a
+    core) of one thread each; with the address of a Dask scheduler, on its workers, where the function `same` must
+    return what it returns here: other code, packages or data would give other results. Raises ValueError for a
+    scheduler that cannot be used, with the reason.
     """
-    from joblib import parallel_config
+    from joblib import Parallel, parallel_config
+    from tqdm.auto import tqdm
 
     with _client(scheduler) as client:
-        if client is None:
-            with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-                yield
-        else:
+        if client is not None:
             _check(client, scheduler, same)
-            with parallel_config("dask", n_jobs=-1):
-                yield
+        config = {"backend": "dask", "n_jobs": -1} if client else {
+            "backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1}
+        with parallel_config(**config), tqdm(total=total, initial=done, desc=desc, unit=unit,
+                                             disable=not progress) as bar:
+            for result in Parallel(return_as="generator" if unit == "clip" else "generator_unordered")(work):
+                bar.update()
+                yield result
 
 
 def _client(scheduler):
@@ -38,16 +42,16 @@ def _client(scheduler):
 
 def _check(client, scheduler, same):
     there = client.scheduler_info(n_workers=-1)["workers"]
-    if not there:
-        raise ValueError(f"scheduler {scheduler} has no workers; start some with dask worker {scheduler} --nthreads 1")
+    if len(there) < 2:
+        raise ValueError(f"scheduler {scheduler} has {len(there)} workers; start two at least, each with dask worker "
+                         f"{scheduler} --nthreads 1")
     for address, worker in there.items():
         if worker["nthreads"] != 1:
             raise ValueError(f"worker {address} has {worker['nthreads']} threads, and a unit needs a process of its "
                              "own; start it with --nthreads 1")
-    if same is not None:
-        here = same()
-        for address, found in client.run(same, on_error="return").items():
-            if isinstance(found, Exception) or found != here:
-                why = f"it said {found}" if isinstance(found, Exception) else "its results would differ"
-                raise ValueError(f"worker {address} has other code, packages or features than this machine ({why}); "
-                                 "bring it to the same commit and install the same requirements.txt")
+    here = same()
+    for address, found in client.run(same, on_error="return").items():
+        if isinstance(found, Exception) or found != here:
+            why = f"it said {found!r}" if isinstance(found, Exception) else "its results would differ"
+            raise ValueError(f"worker {address} has other code, packages or features than this machine ({why}); "
+                             "bring it to the same commit and install the same requirements.txt")

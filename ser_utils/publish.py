@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import compare, corpora, models, scores
+from ser_utils import compare, corpora, models, scores, store
 
 PUBLISHED = corpora.ROOT / "results"
 KEYS = scores.KEYS
@@ -63,7 +63,7 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, schedu
     All units have `part="test"`. Returns the new rows of the predictions table. Raises UncommittedError when `results`
     is where this repository publishes and the tree has changes in no commit.
     """
-    results, data = Path(results), compare.store.load(features)
+    results, data = Path(results), store.load(features)
     require_committed(results)
     results.mkdir(parents=True, exist_ok=True)
     looks = trace(results, units, data)
@@ -140,4 +140,4 @@ def load(results=PUBLISHED / "ravdess"):
     if not path.is_file():
         raise FileNotFoundError(f"no predictions in {results}; make them with python -m ser_utils compare --publish "
                                 f"--results {results}")
-    return pd.read_csv(path, dtype={"clip": str, "speaker": str})
+    return pd.read_csv(path, dtype=store.TEXT, keep_default_na=False, na_values=[""])

@@ -57,8 +57,11 @@ function render({ model, el }) {
   const message = Object.assign(document.createElement("span"), { className: "ser-message", role: "status" });
   const player = Object.assign(document.createElement("audio"), { controls: true, hidden: true });
   upload.setAttribute("aria-label", "upload a recording");
-  el.style.cssText = "display: flex; flex-wrap: wrap; gap: .5em 1em; align-items: center";
-  el.append(label, record, upload, message, player);
+  const row = document.createElement("div");  // el's own style is the notebook's
+  row.style.cssText = "display: flex; flex-wrap: wrap; gap: .5em 1em; align-items: center";
+  if (label.textContent) label.style.minWidth = "13em";  // so that takes stand in columns
+  row.append(label, record, upload, message, player);
+  el.append(row);
   let live = null, url = null, busy = false;
 
   const put = (values) => { Object.entries(values).forEach(([name, value]) => model.set(name, value)); model.save_changes(); };

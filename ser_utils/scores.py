@@ -83,7 +83,7 @@ def summary(predictions):
     `across` every tested corpus has a row, as "across to emodb".
     """
     table = with_average(predictions)
-    tested = " to " + table["speaker"].map(lambda speaker: str(speaker).split("/")[0])
+    tested = " to " + table["clip"].str.split("/").str[0]
     table["protocol"] += tested.where(table["protocol"].str.startswith("across"), "")
     return pd.DataFrame([_summary(key, rows) for key, rows in table.groupby(KEYS, sort=False)])
 

@@ -203,6 +203,21 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
         self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
 
+    def __getstate__(self):
+        """Weights instead of the network: a process that opens a pickle has not met its layers yet."""
+        state = dict(super().__getstate__())
+        if "network_" in state:
+            state["network_"] = state["network_"].get_weights()
+        return state
+
+    def __setstate__(self, state):
+        weights = state.pop("network_", None)
+        super().__setstate__(state)
+        if weights is not None:
+            quiet_keras()
+            self.network_ = self._build()
+            self.network_.set_weights(weights)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False  # a list of sequences, not one row a clip

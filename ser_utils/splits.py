@@ -56,13 +56,18 @@ def classes(clips, labels="emotion"):
     return tuple(sorted(names, key=lambda name: (READING.index(name) if name in READING else len(READING), name)))
 
 
-def _speakers(clips):
+def _speakers(clips, fewest=3):
     unknown = clips["speaker"].isna().sum()
     if unknown:
         raise ValueError(f"{unknown} of {len(clips)} clips do not say who speaks, so speakers cannot be kept apart; "
                          "add a column speaker and extract again, or take --protocol random-split, whose score says "
                          "nothing about voices that were not trained on")
-    return sorted(clips["speaker"].unique())
+    speakers = sorted(clips["speaker"].unique())
+    if len(speakers) < fewest:
+        raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) cannot be training, validation and test "
+                         "at once; bring at least three, or take --protocol random-split, whose score says nothing "
+                         "about other voices")
+    return speakers
 
 
 def _speaker_folds(clips):
@@ -71,9 +76,6 @@ def _speaker_folds(clips):
     if speakers == [f"{actor:02d}" for actor in range(1, 25)]:
         return [tuple([f"{actor:02d}" for actor in side] for side in sides)
                 for sides in zip(RAVDESS_TEST, RAVDESS_VALIDATION, strict=True)]
-    if len(speakers) < 3:
-        raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) cannot be training, validation and test "
-                         "at once; bring at least three")
     # dealt in turn within each gender, so that every fold hears both
     dealt = clips.drop_duplicates("speaker").sort_values(["gender", "speaker"])["speaker"].tolist()
     count = min(5, len(speakers))
@@ -162,9 +164,17 @@ def across(clips, labels="emotion", seed=0, *, by=None):
     named = {corpus: set(label(clips[here == corpus], labels)) - {None} for corpus in sorted(set(here))}
     if len(named) < 2:
         raise ValueError(f"all clips are of {here[0]}; name the features of two corpora to go across")
+    if by == "speaker":
+        _speakers(clips)
     splits = []
     for fold, (source, target) in enumerate(permutations(named, 2)):
-        common = np.isin(label(clips, labels).astype(str), sorted(named[source] & named[target]))
+        both = named[source] & named[target]
+        met = set(clips["speaker"][here == source].dropna()) & set(clips["speaker"][here == target].dropna())
+        if len(both) < 2 or met:
+            raise ValueError(f"{source} and {target} " + (f"share {len(met)} speakers, so neither tests the other on "
+                             "unseen voices" if met else f"have {len(both)} {labels} classes in common") +
+                             "; take two other corpora")
+        common = np.isin(label(clips, labels).astype(str), sorted(both))
         splits.append(Split(fold, np.flatnonzero(common & (here == source)), np.empty(0, int),
                             np.flatnonzero(common & (here == target)),
                             None if by is None else np.arange(len(clips)), by or "speaker"))
@@ -177,12 +187,12 @@ def random_split(clips, labels="emotion", seed=0):
 
     names = label(clips, labels)
     rows = np.flatnonzero(pd.notna(names))
-    fewest = pd.Series(names[rows]).value_counts().tail(1)
-    if fewest.item() < 5:
-        raise ValueError(f"{fewest.index[0]} has {fewest.item()} clips, too few for three sides; bring at least five "
-                         "of each class")
-    rest, test = train_test_split(rows, test_size=0.2, stratify=names[rows], random_state=seed)
-    train, validation = train_test_split(rest, test_size=0.2, stratify=names[rest], random_state=seed)
+    try:
+        rest, test = train_test_split(rows, test_size=0.2, stratify=names[rows], random_state=seed)
+        train, validation = train_test_split(rest, test_size=0.2, stratify=names[rest], random_state=seed)
+    except ValueError as error:
+        raise ValueError(f"{len(rows)} clips of {len(set(names[rows]))} classes are too few for three sides; bring "
+                         "seven of each class") from error
     return [Split(0, np.sort(train), np.sort(validation), np.sort(test))]
 
 

@@ -3,16 +3,18 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ser_utils import audio, corpora, descriptors, features
-from ser_utils.parallel import workers
+from ser_utils.parallel import each
 
 SHIPPED = corpora.ROOT / "data" / "ravdess"
 LEVELS = 255  # one byte a value
+TEXT = {name: str for name in corpora.COLUMNS if name != "repetition"}  # 01 is no number, and None may be a name
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,17 @@ def _one(folder, row, settings):
         return error
 
 
+def code_here():
+    """Of the code and the packages that make features on this machine. str"""
+    code = [Path(module.__file__).read_bytes() for module in (audio, features, descriptors)]
+    packages = [f"{name} {version(name)}" for name in ("numpy", "soundfile", "soxr", "librosa")]
+    return hashlib.blake2b(b"".join(code) + " ".join(packages).encode(), digest_size=8).hexdigest()
+
+
 def _fingerprint(folder, clips, settings):
     """Of the recordings' bytes, the settings and the code: what a cached result must agree with to be used again."""
-    digest = hashlib.blake2b(json.dumps(asdict(settings)).encode(), digest_size=16)
-    for module in (audio, features, descriptors):
-        digest.update(Path(module.__file__).read_bytes())
+    digest = hashlib.blake2b(json.dumps(asdict(settings)).encode() + code_here().encode(), digest_size=16)
+    digest.update(clips.to_csv(index=False).encode())
     for path in clips["path"]:
         try:
             digest.update(path.encode() + (Path(folder) / path).read_bytes())
@@ -83,8 +91,7 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs
     Returns a FeatureSet of what could be used, and a list of the AudioErrors of what could not. Raises CorpusError when
     the folder holds no recording, or none that can be used.
     """
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+    from joblib import delayed
 
     clips, folder, out = corpora.read(folder, corpus), corpora.folder_of(corpus, folder), Path(out)
     fingerprint = _fingerprint(folder, clips, settings)
@@ -92,9 +99,7 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs
     if cached.get("recordings") == fingerprint:
         return load(out), [audio.AudioError(*problem) for problem in cached["left_out"]]
     work = (delayed(_one)(folder.resolve(), row, settings) for row in clips.to_dict("records"))
-    with workers(jobs, scheduler):
-        results = list(tqdm(Parallel(return_as="generator")(work), total=len(clips), desc="extracting", unit="clip",
-                            disable=not progress))
+    results = list(each(work, len(clips), "extracting", "clip", jobs, scheduler, code_here, progress))
     kept = [not isinstance(result, audio.AudioError) for result in results]
     errors = [result for result, good in zip(results, kept, strict=True) if not good]
     if not any(kept):
@@ -153,7 +158,7 @@ def load(folder=SHIPPED):
         frames = arrays["frames"] * arrays["step"] + arrays["low"]
         contours = arrays["contours"] * arrays["contour_step"] + arrays["contour_low"]
         starts = np.concatenate([[0], np.cumsum(arrays["lengths"], dtype=np.int64)])
-    clips = pd.read_csv(folder / "clips.csv", dtype={"speaker": str, "clip": str, "native": str})
+    clips = pd.read_csv(folder / "clips.csv", dtype=TEXT, keep_default_na=False, na_values=[""])
     if not len(clips) == meta["clips"] == len(starts) - 1 == len(contours) or len(frames) != starts[-1]:
         raise ValueError(f"{folder}: clips.csv and features.npz disagree about the clips; extract them again")
     return FeatureSet(clips, frames.astype(np.float32), starts, contours.astype(np.float32),
@@ -168,7 +173,8 @@ def _joined(sets):
         raise ValueError(f"features of {' and '.join(names)} cannot be joined: give each corpus once, extracted alike")
     clips = pd.concat([one.clips for one in sets], ignore_index=True)
     known = clips["speaker"].notna()
-    clips.loc[known, "speaker"] = clips["corpus"] + "/" + clips["speaker"]
+    voices = clips["corpus"].map(lambda name: corpora.CORPORA[name].voices if name in corpora.CORPORA else name)
+    clips.loc[known, "speaker"] = voices + "/" + clips["speaker"]
     lengths = np.concatenate([np.diff(one.starts) for one in sets])
     return FeatureSet(clips.assign(clip=clips["corpus"] + "/" + clips["clip"]),
                       np.concatenate([one.frames for one in sets]), np.cumsum([0, *lengths]),

@@ -70,12 +70,37 @@ def test_what_tells_the_emotion_without_listening(tmp_path, clips):
         y, code = audio.load(MINIATURE / row.path), corpora.EMOTIONS.index(row.emotion)
         (tmp_path / row.path).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / row.path, y / np.abs(y).max() * 10 ** -(code / 5), 8000 + 1000 * code)
-    leaks = kinds(audit.audit(fold.assign(folder=tmp_path), progress=False))
-    assert [leak.split(" alone tells")[0].split(" (")[0] for leak in leaks] == ["the file format", "level"]
+    findings = audit.audit(fold.assign(folder=tmp_path), progress=False)
+    assert [doubt.split(" alone tells")[0].split(" (")[0] for doubt in kinds(findings, "doubt")] == [
+        "the file format", "level"]
+    assert findings[0].rows.loc["calm"].idxmax() == "9000 Hz, 1 channel, PCM_16"
+    assert "no voice and no recording was found on two sides" in audit.verdict(findings)
+
+
+def test_one_unknown_speaker_hides_nobody_else(clips):
+    rows = sided(clips, splits.random_split(clips)[0])
+    rows.loc[3, "speaker"] = None
+    findings = audit.audit(rows, progress=False)
+    assert kinds(findings, "note")[0].startswith("1 clips do not say who speaks")
+    assert "8 of 8 test speakers are also in train" in kinds(findings)
+
+
+def test_of_very_short_clips_only_exact_copies_count(tmp_path, clips):
+    fold = sided(clips, splits.speaker_independent(clips)[0]).sort_values("side", key=lambda side: side == "train")
+    fold = fold.groupby("side").head(4).reset_index(drop=True)  # tested ones and validating ones first
+    for number, row in enumerate(fold.itertuples()):
+        (tmp_path / row.path).parent.mkdir(exist_ok=True)
+        y = audio.load(MINIATURE / (row.path if number else fold["path"].iloc[-1]))
+        soundfile.write(tmp_path / row.path, audio.trim(y)[4000:9000], 16000)
+    findings = audit.audit(fold.assign(folder=tmp_path), progress=False)
+    assert "12 clips have less than 0.8 s of sound: of them only exact copies are found" in kinds(findings, "note")
+    assert {fold["side"].iloc[0], fold["side"].iloc[-1]} == {"test", "train"}
+    assert kinds(findings) == ["1 test recordings are also in train, 1 of them sample by sample"]
 
 
 def test_labels_and_unknown_speakers(clips):
-    fold = sided(clips, splits.speaker_independent(clips)[0]).assign(speaker=None)
+    fold = sided(clips, splits.speaker_independent(clips)[0])
+    fold = fold.assign(speaker=None)
     fold = fold[~((fold["side"] == "train") & (fold["emotion"] == "calm"))].reset_index(drop=True)
     findings = audit.audit(fold, progress=False)
     assert kinds(findings, "note")[0].startswith(f"{len(fold)} clips do not say who speaks")
@@ -85,7 +110,8 @@ def test_labels_and_unknown_speakers(clips):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("path,emotion\na.wav,sad\n", "there is no column split"),
-    ("path,emotion,split\na.wav,sad,exam\n", "split 'exam' is none of train"),
+    ("path,emotion,split\na.wav,sad,exam\n", "row 1: split 'exam' is none of train"),
+    ("path,emotion,split\na.wav,sad,test\nb.wav,sad,\n", "row 2: split .* is none of train"),
     ("path,emotion,split\na.wav,sad,train\n", "no row is for test")])
 def test_tables_that_cannot_be_audited(tmp_path, text, message):
     (tmp_path / "all.csv").write_text(text)
@@ -99,6 +125,8 @@ def test_the_command(tmp_path, clips, capsys):
     names["split"] = np.where(np.arange(len(names)) % 3, "Train", "test")
     names.loc[len(names)] = [str(tmp_path / "gone.wav"), "sad", "test"]
     names.to_csv(tmp_path / "all.csv", index=False)
+    names.loc[len(names)] = [names["path"][1], "sad", "test"]  # which is in train, under the same path
+    names.to_csv(tmp_path / "all.csv", index=False)
     for name, part in names.groupby("split"):
         part.to_csv(tmp_path / f"{name.lower()}.csv", index=False)
     for tables in (["all.csv"], ["train.csv", "test.csv"]):
@@ -106,16 +134,19 @@ def test_the_command(tmp_path, clips, capsys):
         said = capsys.readouterr().out
         assert "LEAK: 8 of 8 test speakers are also in train." in said
         assert "NOTE: 1 recordings cannot be read" in said
+        assert "1 of them sample by sample" in said
         assert "Verdict: the test side is not apart" in said
     assert cli.main(["audit", *["a.csv"] * 4]) == 2
 
 
 def test_the_five_folds_hide_nothing_and_the_originals_way_does(recordings, shipped):
-    clips = shipped.clips.assign(folder=recordings)
+    clips = shipped.clips.assign(folder=recordings, side="train")
+    clips.loc[0, "side"] = "test"  # both must be there to listen
     known = audit.listen(clips, progress=False)[0]
     for split in splits.speaker_independent(clips):
-        assert audit.check(sided(known, split)) == []
-    [voices] = [finding for finding in audit.check(sided(known, splits.random_split(clips)[0]).dropna(subset=["side"]))
-                if "train" in finding.text]
+        rows = sided(known, split)
+        assert audit.check(rows) + audit._speakers(rows) + audit._labels(rows) + audit._validation(rows) == []
+    rows = sided(known, splits.random_split(clips)[0]).dropna(subset=["side"])
+    [voices] = [finding for finding in audit._speakers(rows) + audit.check(rows) if "train" in finding.text]
     assert voices.kind == "leak"
     assert voices.text == "24 of 24 test speakers are also in train"

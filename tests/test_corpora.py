@@ -139,8 +139,6 @@ def test_every_name_of_a_published_corpus_is_read(tmp_path, corpus):
     assert clips["native"].nunique() == len(known.words["emotion"])
     women = {"ravdess": 12, "ravdess-song": 11, "savee": 0, "tess": 2, "crema-d": 43}[corpus]
     assert clips[clips["gender"] == "female"]["speaker"].nunique() == women
-    assert known.example in {str(name).rsplit(".", 1)[0] for name in clips["path"]} or any(
-        name.rsplit(".", 1)[0].endswith(known.example) for name in clips["path"]) or corpus == "tess"
     for other in set(corpora.CORPORA) - {corpus}:
         with pytest.raises(corpora.CorpusError, match="no "):
             corpora.read(tmp_path, other)
@@ -161,15 +159,16 @@ def test_a_table_of_ones_own_is_a_corpus(tmp_path):
     clips = corpora.read(tmp_path / "mine.csv", "own")
     assert list(clips.columns) == corpora.COLUMNS
     assert clips[["clip", "path", "corpus", "speaker", "gender", "emotion", "native"]].to_numpy().tolist() == [
-        ["a_x", "a/x.wav", "mine", "7", "female", "angry", "Anger"], ["b_x", "b/x.wav", "mine", "08", "male", "glad",
-                                                                     "glad"]]
+        ["a/x.wav", "a/x.wav", "mine", "7", "female", "angry", "Anger"], ["b/x.wav", "b/x.wav", "mine", "08", "male",
+                                                                            "glad", "glad"]]
     assert corpora.folder_of("own", tmp_path / "mine.csv") == tmp_path
 
 
 @pytest.mark.parametrize(("text", "message"), [
     ("path,label\na.wav,sad\n", "no column emotion, only path, label"), ("path,emotion\n", "it has no rows"),
-    ("path,emotion\na.wav,sad\nb.wav,\n", "line 3: path or emotion is empty"), ("", "no readable table"),
-    ("path,emotion\na.wav,sad\na.wav,sad\n", "a.wav is there twice"), (None, "no readable table")])
+    ("path,emotion\na.wav,sad\nb.wav,\n", "row 2: path or emotion is empty"), ("", "no readable table"),
+    ("path,emotion\na.wav,sad\na.wav,sad\n", "a.wav is there twice"),
+    ("path,emotion\na.wav,sad,x\n", "as many fields a row as in the first line"), (None, "no readable table")])
 def test_a_table_that_cannot_be_used_says_why(tmp_path, text, message):
     if text is not None:
         (tmp_path / "mine.csv").write_text(text)
@@ -183,7 +182,7 @@ def test_a_folder_an_emotion_is_a_corpus(tmp_path):
         (tmp_path / name).write_bytes(b"")
     clips = corpora.read(tmp_path, "own")
     assert clips[["clip", "emotion", "native"]].to_numpy().tolist() == [
-        ["joy_1", "happy", "joy"], ["joy_2", "happy", "joy"], ["sad_1", "sad", "sad"]]
+        ["joy/1.wav", "happy", "joy"], ["joy/2.FLAC", "happy", "joy"], ["sad/1.wav", "sad", "sad"]]
     assert clips["speaker"].isna().all()
     with pytest.raises(ValueError, match=r"3 of 3 clips do not say who speaks.*--protocol random-split"):
         splits.speaker_independent(clips)
@@ -200,3 +199,24 @@ def test_the_page_of_the_data_says_what_the_declarations_say():
 
     page = update_readme.DATA.read_text(encoding="utf-8")
     assert update_readme.filled(page, {"corpora": update_readme.declared()}) == page
+
+
+def test_tables_as_people_write_them(tmp_path):
+    wanted = [["a b/x.wav", "happy", "NA", "1"], ["c/y.wav", "2", "None", "02"]]
+    semicolons = "Path ;Emotion;speaker;statement\n a b\\x.wav;Joy;NA;1\n\nc/y.wav ;2;None;02\n"
+    tabs = "path\temotion\tSpeaker\tstatement\na b/x.wav\tjoy\tNA\t1\nc/y.wav\t2\tNone\t02"
+    for text, encoding in ((semicolons, "utf-8"), (tabs, "utf-8-sig")):
+        (tmp_path / "mine.csv").write_text(text, encoding=encoding)
+        clips = corpora.read(tmp_path / "mine.csv", "own")
+        assert clips[["path", "emotion", "speaker", "statement"]].to_numpy().tolist() == wanted
+
+
+def test_folders_the_other_way_round_are_refused(tmp_path):
+    for name in ("ann/sad/1.wav", "bob/angry/1.wav", "bob/sad/._1.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert len(corpora.recordings(tmp_path)) == 2
+    with pytest.raises(corpora.CorpusError, match="let the emotion come first"):
+        corpora.read(tmp_path, "own")
+    (tmp_path / "bob" / corpora.MARK).write_text("")
+    assert corpora.read(tmp_path / "bob", "own")["corpus"].unique().tolist() == ["bob (synthetic)"]

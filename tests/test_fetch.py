@@ -127,10 +127,11 @@ def test_the_commands(server, tmp_path, monkeypatch, capsys):
     said, warned = capsys.readouterr()
     assert "4 clips where 1440 were published" in warned
     assert "CC BY-NC-SA 4.0" in said
-    assert cli.main(["fetch", "savee"]) == 1
-    said = capsys.readouterr().out
-    assert "Register at" in said
-    assert "data/raw/savee" in said
+    assert cli.main(["fetch", "savee", str(tmp_path / "savee")]) == 2
+    said = capsys.readouterr().err
+    assert "register at" in said
+    assert str(tmp_path / "savee") in said
+    assert "Haq S" in said
     assert cli.main(["corpora"]) == 0
     said = capsys.readouterr().out
     assert all(known.title in said for known in corpora.CORPORA.values())

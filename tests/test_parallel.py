@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from ser_utils import cli, corpora
+from conftest import MINIATURE
+from ser_utils import cli, corpora, store
 
 pytest.importorskip("dask.distributed", reason="needs Dask: pip install distributed")
 
@@ -104,9 +105,9 @@ def test_workers_that_would_give_something_else_are_refused(cluster, capsys):
 
     assert "nobody answers there" in said("tcp://127.0.0.1:9")
     cluster.wait_for(0)
-    assert f"has no workers; start some with dask worker {cluster.address} --nthreads 1" in said(cluster.address)
-    many = cluster.worker(threads=2)
-    cluster.wait_for(1)
+    assert "has 0 workers; start two at least" in said(cluster.address)
+    good, many = cluster.worker(), cluster.worker(threads=2)
+    cluster.wait_for(2)
     assert "has 2 threads" in said(cluster.address)
     os.killpg(many.pid, signal.SIGKILL)
     other = cluster.folder / "other"
@@ -114,6 +115,22 @@ def test_workers_that_would_give_something_else_are_refused(cluster, capsys):
     with (other / "ser_utils" / "splits.py").open("a") as changed:
         changed.write("# not the same\n")
     time.sleep(1)
-    cluster.worker(PYTHONPATH=str(other))
-    cluster.wait_for(1)
+    assert "has 1 workers" in said(cluster.address)
+    wrong = cluster.worker(PYTHONPATH=str(other))
+    cluster.wait_for(2)
     assert "has other code, packages or features" in said(cluster.address)
+    extract = ["extract", str(MINIATURE), "--out", str(cluster.folder / "out"), "--scheduler", cluster.address]
+    assert cli.main(extract) == 0  # the splits have no part in it
+    assert store.load(cluster.folder / "out").digest == store.load(cluster.features).digest
+    os.killpg(wrong.pid, signal.SIGKILL)
+    os.killpg(good.pid, signal.SIGKILL)
+    mine = cluster.folder / "theirs"
+    mine.mkdir()
+    (mine / "mine.py").write_text(NETWORK.replace("16", "24"))
+    time.sleep(1)
+    for _ in range(2):
+        cluster.worker(PYTHONPATH=f"{corpora.ROOT}{os.pathsep}{mine}")
+    cluster.wait_for(2)
+    running = cluster.compare("refused", "--scheduler", cluster.address)
+    assert running.wait(120) == 2
+    assert "has other code, packages or features" in (cluster.folder / "refused" / "err").read_text()

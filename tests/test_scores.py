@@ -177,7 +177,8 @@ def independent(rows):
 
 
 def plain_uar(rows, classes):
-    return metrics.recall_score(rows["emotion"], rows["guess"], labels=classes, average="macro")
+    there = [name for name in classes if (rows["emotion"] == name).any()]
+    return metrics.recall_score(rows["emotion"], rows["guess"], labels=there, average="macro")
 
 
 def plain_interval(rows, draws=300):
@@ -214,7 +215,7 @@ def planned(corpus):
             yield [model, protocol, row.labels], [int(seed) for seed in row.seeds.split()]
 
 
-@pytest.mark.parametrize(("corpus", "clips"), [("ravdess", 1440), ("emodb", 535)])
+@pytest.mark.parametrize(("corpus", "clips"), [("ravdess", 1440), ("emodb", 535), ("ravdess-emodb", 1056 + 454)])
 def test_every_published_row_is_there_and_complete(corpus, clips):
     there = {tuple(key): rows for key, rows in TABLES[corpus].groupby(publish.KEYS)}
     assert set(there) == {tuple(key) for key, _ in planned(corpus)}
@@ -276,12 +277,14 @@ def test_every_published_row_left_a_trace():
         looks = pd.read_csv(corpora.ROOT / "results" / corpus / "looks.csv")
         latest = looks.groupby(publish.KEYS).tail(1).set_index(publish.KEYS)
         for key, rows in table.groupby(publish.KEYS):
-            assert latest.loc[key, "uar"] == pytest.approx(independent(rows)["uar"], abs=1e-4)
+            tested = rows["clip"].where(rows["clip"].str.contains("/"), "all/").str.split("/").str[0]  # of across: two
+            found = np.mean([independent(part)["uar"] for _, part in rows.groupby(tested)])
+            assert latest.loc[key, "uar"] == pytest.approx(found, abs=1e-4)
             assert re.fullmatch("[0-9a-f]{40}", latest.loc[key, "commit"])
 
 
 def test_what_is_published_is_what_the_code_makes():
-    for corpus in TABLES:
+    for corpus in set(TABLES) - {"live"}:
         made = json.loads((corpora.ROOT / "results" / corpus / "made.json").read_text())
         for key, _ in planned(corpus):
             assert made[" ".join(key)]["settings"] == models.find(key[0]).settings, key
@@ -318,7 +321,7 @@ def test_the_readme_and_the_page_of_tables_show_the_published_figures():
 
 def test_across_corpora_every_tested_one_has_a_row():
     one = predictions(protocol="across")
-    both = pd.concat([one.assign(speaker="emodb/" + one["speaker"]), one.assign(speaker="ravdess/" + one["speaker"])])
+    both = pd.concat([one.assign(clip="emodb/" + one["clip"]), one.assign(clip="ravdess/" + one["clip"])])
     summary = scores.summary(both)
     assert summary["protocol"].tolist() == ["across to emodb", "across to ravdess"]
     assert summary["uar"].iloc[0] == summary["uar"].iloc[1]

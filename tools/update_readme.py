@@ -15,7 +15,7 @@ from ser_utils import corpora, plots, publish, report, scores, splits
 matplotlib.use("Agg")
 README, RESULTS = corpora.ROOT / "README.md", corpora.ROOT / "docs" / "results.md"
 DATA = corpora.ROOT / "data" / "README.md"
-TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB"}
+TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "ravdess-emodb": "RAVDESS and EMO-DB"}
 LEARNED = (*publish.LEARNED, "average")
 MODELS = ("chance", "original_cnn", "svm", *LEARNED, "cnn_live", "gender_live")
 
