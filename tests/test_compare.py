@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -192,3 +193,19 @@ def test_help_names_every_command(place):
     done = command(place, "--help")
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("extract", "compare", "report"))
+
+
+def test_a_checkpoint_knows_the_labels_it_was_made_with(shipped):
+    other = replace(shipped, clips=shipped.clips.assign(emotion=shipped.clips["emotion"].to_numpy()[::-1]))
+    assert compare.recipe("svm", other) != compare.recipe("svm", shipped)
+    assert compare.recipe("svm", replace(shipped)) == compare.recipe("svm", shipped)
+
+
+def test_one_class_is_nothing_to_tell_apart(shipped):
+    with pytest.raises(ValueError, match=r"nothing to tell apart \(sad\)"):
+        compare.plan(["chance"], clips=shipped.clips.query("emotion == 'sad'"))
+    with pytest.raises(ValueError, match="no clip has one"):
+        compare.plan(["chance"], labels="gender", clips=shipped.clips.assign(gender=None))
+    with pytest.raises(ValueError, match="it chooses nothing; add --publish"):
+        both = pd.concat([shipped.clips, shipped.clips.assign(corpus="other", speaker="s")], ignore_index=True)
+        compare.plan(["chance"], ["across"], clips=both)

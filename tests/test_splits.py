@@ -205,6 +205,14 @@ def test_across_corpora_one_teaches_and_the_other_is_tested(shipped):
             assert by in (None, split.by)
     with pytest.raises(ValueError, match="all clips are of ravdess"):
         splits.across(shipped.clips)
+    sung = clips.assign(speaker=clips["speaker"].where(clips["corpus"] == "ravdess", "01"))
+    with pytest.raises(ValueError, match="share 1 speakers"):
+        splits.across(sung)
+    alien = clips.assign(emotion=clips["emotion"].where(clips["corpus"] == "ravdess", "glad"))
+    with pytest.raises(ValueError, match="have 0 emotion classes in common"):
+        splits.across(alien)
+    with pytest.raises(ValueError, match=r"2 speakers .* random-split"):
+        splits.leave_one_speaker_out(shipped.clips.query("speaker < '03'"))
 
 
 def test_too_few_clips_for_a_random_split(shipped):

@@ -183,3 +183,10 @@ def test_a_table_of_ones_own_is_extracted_and_compared_by_files_alone(tmp_path, 
     made = store.load(out)
     assert made.clips["corpus"].unique().tolist() == ["mine"]
     assert made.clips["speaker"].isna().all()
+    numbered = mine.assign(emotion=clips["emotion"].map(corpora.EMOTIONS.index), speaker=clips["speaker"])
+    numbered.to_csv(tmp_path / "mine.csv", index=False)  # the same recordings, and another table of them
+    assert cli.main(["extract", str(tmp_path / "mine.csv"), "--corpus", "own", "--out", str(out), "--jobs", "1"]) == 0
+    assert sorted(store.load(out).clips["emotion"].unique()) == [str(number) for number in range(8)]
+    assert cli.main([*command, "--fold", "0"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-3].split()[-2:] == ["–", "–"]  # RAVDESS's published row is none of its
