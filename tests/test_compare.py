@@ -206,6 +206,6 @@ def test_one_class_is_nothing_to_tell_apart(shipped):
         compare.plan(["chance"], clips=shipped.clips.query("emotion == 'sad'"))
     with pytest.raises(ValueError, match="no clip has one"):
         compare.plan(["chance"], labels="gender", clips=shipped.clips.assign(gender=None))
+    both = pd.concat([shipped.clips, shipped.clips.assign(corpus="other", speaker="s")], ignore_index=True)
     with pytest.raises(ValueError, match="it chooses nothing; add --publish"):
-        both = pd.concat([shipped.clips, shipped.clips.assign(corpus="other", speaker="s")], ignore_index=True)
         compare.plan(["chance"], ["across"], clips=both)
