@@ -112,7 +112,7 @@ CORPORA = {corpus.name: corpus for corpus in (
         name="emodb", title="EMO-DB", clips=535, speakers=10,
         citation="Burkhardt F, Paeschke A, Rolfes M, Sendlmeier W, Weiss B (2005). A database of German emotional "
                  "speech. Interspeech 2005, 1517-1520",
-        licence="free for research", source="https://zenodo.org/records/7447302",
+        licence="CC BY 4.0", source="https://zenodo.org/records/7447302",
         steps="download emodb.zip from https://zenodo.org/records/7447302",
         url="https://zenodo.org/records/7447302/files/emodb.zip", checksum="md5:9d21362dbc5676ef3ab4745d83ced0db",
         example="03a01Fa",
