@@ -37,15 +37,15 @@ class Cluster:
         self.address = f"tcp://127.0.0.1:{port}"
         self.start("scheduler", "--host", "127.0.0.1", "--port", port)
 
-    def start(self, what, *arguments, **environment):
+    def start(self, what, *arguments, cwd=None, **environment):
         log = (self.folder / f"{what}{len(self.started)}.log").open("w")
         self.started.append(subprocess.Popen(
-            [sys.executable, "-m", "dask", what, "--no-dashboard", *map(str, arguments)], cwd=self.folder, stdout=log,
-            stderr=subprocess.STDOUT, env=self.environment | environment, start_new_session=True))
+            [sys.executable, "-m", "dask", what, "--no-dashboard", *map(str, arguments)], stdout=log,
+            stderr=subprocess.STDOUT, cwd=cwd or self.folder, env=self.environment | environment, start_new_session=True))
         return self.started[-1]
 
-    def worker(self, threads=1, **environment):
-        return self.start("worker", self.address, "--nthreads", threads, **environment)
+    def worker(self, threads=1, **options):
+        return self.start("worker", self.address, "--nthreads", threads, **options)
 
     def run(self, out, *arguments):
         """What compare keeps of each unit: file name to bytes."""
@@ -129,7 +129,7 @@ def test_workers_that_would_give_something_else_are_refused(cluster, capsys):
     (mine / "mine.py").write_text(NETWORK.replace("16", "24"))
     time.sleep(1)
     for _ in range(2):
-        cluster.worker(PYTHONPATH=f"{corpora.ROOT}{os.pathsep}{mine}")
+        cluster.worker(cwd=mine, PYTHONPATH=str(corpora.ROOT))
     cluster.wait_for(2)
     running = cluster.compare("refused", "--scheduler", cluster.address)
     assert running.wait(120) == 2
