@@ -41,7 +41,8 @@ class Cluster:
         log = (self.folder / f"{what}{len(self.started)}.log").open("w")
         self.started.append(subprocess.Popen(
             [sys.executable, "-m", "dask", what, "--no-dashboard", *map(str, arguments)], stdout=log,
-            stderr=subprocess.STDOUT, cwd=cwd or self.folder, env=self.environment | environment, start_new_session=True))
+            stderr=subprocess.STDOUT, cwd=cwd or self.folder, env=self.environment | environment,
+            start_new_session=True))
         return self.started[-1]
 
     def worker(self, threads=1, **options):
