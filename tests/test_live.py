@@ -256,8 +256,8 @@ def test_it_answers_sooner_than_keras_begins(tmp_path, voice):
         return time.perf_counter() - before
 
     ours = statistics.median(seconds("-m", "ser_utils", "predict", COFFEE) for _ in range(5))
-    keras = statistics.median(seconds("-c", KERAS.replace("VOICE", repr(str(COFFEE))), *paths) for _ in range(3))
-    assert keras > 10 * ours  # twenty on an idle machine
+    keras = seconds("-c", KERAS.replace("VOICE", repr(str(COFFEE))), *paths)
+    assert keras > 10 * ours  # 27 on an idle machine
     warm = []
     for _ in range(9):
         before = time.perf_counter()
