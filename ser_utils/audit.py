@@ -116,7 +116,7 @@ def listen(rows, *, jobs=-1, progress=True):
     from joblib import delayed
 
     work = (delayed(facts)(Path(row.folder) / row.path) for row in rows.itertuples())
-    heard = list(each(work, len(rows), "listening", "clip", jobs, progress=progress))
+    heard = list(each(work, len(rows), "listening", "clip", jobs=jobs, progress=progress))
     good = np.array([isinstance(one, dict) for one in heard])
     errors = [str(one) for one in heard if not isinstance(one, dict)]
     known = rows[good].reset_index(drop=True).join(pd.DataFrame([one for one in heard if isinstance(one, dict)]))

@@ -1,7 +1,6 @@
 """python -m ser_utils: fetch and extract corpora, compare models, report, audit splits, hear a voice."""
 
 import argparse
-import importlib
 import sys
 import traceback
 import warnings
@@ -10,7 +9,6 @@ from pathlib import Path
 from ser_utils import corpora
 
 BUILD = Path("build")
-_SCHEDULER = {"metavar": "ADDRESS", "help": "a Dask scheduler's, tcp://host:8786, whose workers do the work instead"}
 
 
 def main(arguments=None):
@@ -36,11 +34,26 @@ def _one_line(message, category, *_args, **_kwargs):
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m ser_utils", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_predict, _add_corpora, _add_extract, _add_compare, _add_report, _add_audit):
+        add(commands)
+    return parser
+
+
+def _add_workers(command, scheduler=True):
+    command.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    if scheduler:
+        command.add_argument("--scheduler", metavar="ADDRESS",
+                             help="a Dask scheduler's, tcp://host:8786, whose workers do the work instead")
+
+
+def _add_predict(commands):
     predict = commands.add_parser("predict", help="the emotion in recordings", description=_predict.__doc__)
     predict.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3, 0.3 s to an hour")
     predict.add_argument("--json", action="store_true", help="one JSON object a line, a line a file")
     predict.set_defaults(run=_predict)
 
+
+def _add_corpora(commands):
     listed = commands.add_parser("corpora", help="the corpora known here, and which are installed",
                                  description=_corpora.__doc__)
     listed.set_defaults(run=_corpora)
@@ -50,14 +63,18 @@ def _parser():
     fetch.add_argument("folder", nargs="?", help="default: data/raw/CORPUS")
     fetch.set_defaults(run=_fetch)
 
+
+def _add_audit(commands):
     audit = commands.add_parser("audit", help="what would flatter a score on somebody's split",
                                 description=_audit.__doc__)
     audit.add_argument("table", nargs="+", metavar="CSV",
                        help="train, test and perhaps validation, or one with a column split; path and emotion in each, "
                             "speaker if you know it")
-    audit.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
+    _add_workers(audit, scheduler=False)
     audit.set_defaults(run=_audit)
 
+
+def _add_extract(commands):
     extract = commands.add_parser("extract", help="recordings to features", description=_extract.__doc__)
     extract.add_argument("folder", nargs="?", metavar="FOLDER",
                          help="the recordings, nested as you like (default: SER_DATA, else data/raw/CORPUS); of your "
@@ -65,11 +82,12 @@ def _parser():
     extract.add_argument("--corpus", default="ravdess", choices=[*corpora.CORPORA, corpora.OWN],
                          help="default: %(default)s")
     extract.add_argument("--out", metavar="DIR", help="default: build/features/CORPUS, or the name of your own")
-    extract.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
-    extract.add_argument("--scheduler", **_SCHEDULER)
+    _add_workers(extract)
     extract.add_argument("--strict", action="store_true", help="exit with 1 when a clip had to be left out")
     extract.set_defaults(run=_extract)
 
+
+def _add_compare(commands):
     compare = commands.add_parser("compare", help="train models and score them on speakers they never heard",
                                   description=_compare.__doc__)
     compare.add_argument("--model", nargs="+", metavar="NAME",
@@ -87,16 +105,16 @@ def _parser():
     compare.add_argument("--publish", action="store_true",
                          help="read the test folds: a deliberate step, recorded in looks.csv beside the predictions")
     compare.add_argument("--results", metavar="DIR", help="where published rows go (default: build/results)")
-    compare.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (default: one a core)")
-    compare.add_argument("--scheduler", **_SCHEDULER)
+    _add_workers(compare)
     compare.set_defaults(run=_compare)
 
+
+def _add_report(commands):
     report = commands.add_parser("report", help="the published comparison, as text or JSON",
                                  description=_report.__doc__)
     report.add_argument("--json", action="store_true", help="every figure, for programs")
     report.add_argument("--results", metavar="DIR", help="default: results/ravdess, which ships")
     report.set_defaults(run=_report)
-    return parser
 
 
 def _predict(options):
@@ -156,10 +174,9 @@ def _audit(options):
 
 def _extract(options):
     """Read recordings, cut their silence, write MFCCs and descriptors. A second run reads what the first wrote."""
-    from ser_utils import store
+    from ser_utils import own, store
 
-    own = options.corpus == corpora.OWN and options.folder
-    name = importlib.import_module("ser_utils.own").name(options.folder) if own else options.corpus
+    name = own.name(options.folder) if options.corpus == corpora.OWN and options.folder else options.corpus
     out = Path(options.out or BUILD / "features" / name)
     made, errors = store.extract(options.folder, out, options.corpus, jobs=options.jobs, scheduler=options.scheduler)
     for error in errors:

@@ -145,8 +145,9 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, sc
     waiting = [unit for unit in units if not paths[unit].is_file()]
     shown = _anywhere(features)
     work = (delayed(_done)(unit, shown) for unit in waiting)
-    same, done = partial(_recipes, sorted(recipes), shown), len(units) - len(waiting)
-    for unit, rows, history in each(work, len(units), "comparing", "unit", jobs, scheduler, same, progress, done):
+    finished = each(work, len(units), "comparing", "unit", ordered=False, jobs=jobs, scheduler=scheduler,
+                    same=partial(_recipes, sorted(recipes), shown), progress=progress, done=len(units) - len(waiting))
+    for unit, rows, history in finished:
         _keep(rows, history, paths[unit])
     kept = {unit: json.loads(paths[unit].with_suffix(".json").read_text()) for unit in units}
     tables = [pd.read_csv(paths[unit], dtype=store.TEXT, keep_default_na=False, na_values=[""]) for unit in units]

@@ -59,7 +59,11 @@ def room(y, sr, rt60=0.3, seed=0):
     return (wet * np.sqrt(_energy(y) / _energy(wet))).astype(np.float32)
 
 
-CONDITIONS = {  # name: what is done, with which arguments
-    "clean": None, "12 dB louder": (louder, 12), "12 dB softer": (louder, -12), "noise at 20 dB": (noisy, 20),
-    "noise at 10 dB": (noisy, 10), "noise at 5 dB": (noisy, 5), "telephone": (telephone,), "codec": (codec,),
-    "room, 0.3 s": (room,)}
+CONDITIONS = {  # name: f(y, sr, seed)
+    "clean": lambda y, sr, seed: y,
+    "12 dB louder": lambda y, sr, seed: louder(y, sr, 12), "12 dB softer": lambda y, sr, seed: louder(y, sr, -12),
+    "noise at 20 dB": lambda y, sr, seed: noisy(y, sr, 20, seed),
+    "noise at 10 dB": lambda y, sr, seed: noisy(y, sr, 10, seed),
+    "noise at 5 dB": lambda y, sr, seed: noisy(y, sr, 5, seed),
+    "telephone": lambda y, sr, seed: telephone(y, sr), "codec": lambda y, sr, seed: codec(y, sr),
+    "room, 0.3 s": lambda y, sr, seed: room(y, sr, seed=seed)}

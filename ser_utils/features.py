@@ -131,14 +131,21 @@ def by_speaker(sequences, speakers, known, learned):
     list of [shape=(frames, n_mfcc)] -> the same, float32. `known` are the rows by which each speaker is measured, some
     of everybody's; `learned` the training rows, whose speakers' mean of means and of SDs is where everybody is brought.
     """
-    measured = {}
-    for speaker in np.unique(speakers):
-        frames = np.concatenate([sequences[row] for row in known if speakers[row] == speaker])
-        measured[speaker] = np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
-    mean, sd = np.mean([measured[speaker] for speaker in np.unique(speakers[learned])], axis=0)
-    moved = ((sequence - measured[speaker][0]) / measured[speaker][1] * sd + mean
-             for sequence, speaker in zip(sequences, speakers, strict=True))
-    return [sequence.astype(np.float32) for sequence in moved]
+    own = {speaker: mean_and_sd([sequences[row] for row in known if speakers[row] == speaker])
+           for speaker in np.unique(speakers)}
+    common = np.mean([own[speaker] for speaker in np.unique(speakers[learned])], axis=0)
+    return [brought(sequence, own[speaker], common) for sequence, speaker in zip(sequences, speakers, strict=True)]
+
+
+def mean_and_sd(sequences):
+    """Mean and SD of each coefficient over all frames of clips. list of [shape=(frames, n_mfcc)] -> (2, n_mfcc)"""
+    frames = np.concatenate(sequences)
+    return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
+
+
+def brought(sequence, own, common):
+    """A clip with each coefficient brought from one mean and SD to another. Same shape, float32"""
+    return ((sequence - own[0]) / own[1] * common[1] + common[0]).astype(np.float32)
 
 
 def clip_features(path, settings=Settings()):

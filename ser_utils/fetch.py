@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 from ser_utils import corpora
 
-MOST_BYTES, MOST_FILES = 4 * 2 ** 30, 20_000  # unpacked; the largest corpus that is fetched has 1.5 GB in 1,440 files
+MOST_BYTES, MOST_FILES = 4 * 2 ** 30, 20_000  # unpacked; RAVDESS's speech has half a gigabyte in 1,440 files
 RETRIES = 3
 
 
-class FetchError(RuntimeError):
+class FetchError(ValueError):
     """An archive that cannot be had or must not be unpacked: which, why, and what would help."""
 
 
@@ -83,8 +83,6 @@ def unpack(archive, folder, *, progress=True):
                 raise FetchError(f"{archive}: {size / 2 ** 30:.1f} GB do not fit on this disk; make room")
             for one in tqdm(inside, desc="unpacking", unit="file", disable=not progress):
                 zipped.extract(one, folder)  # never more than the size that was counted
-    except FetchError:
-        raise
     except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error) as error:  # RuntimeError: it wants a password
         raise FetchError(f"{archive}: no readable zip ({error}); remove it and fetch it again") from error
 

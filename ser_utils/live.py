@@ -82,8 +82,7 @@ def accustomed(takes):
     loud = [features.mfcc(audio.trim(y)) for y in blocks if np.abs(y).max(initial=0) > 10 ** (QUIET_DB / 20)]
     if not loud:
         raise ValueError("nobody is heard in these takes; record a neutral sentence")
-    frames = np.concatenate(loud)
-    return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
+    return features.mean_and_sd(loud)
 
 
 def decoded(emotion, gender):
@@ -169,8 +168,7 @@ def _hear(block, sr, start, own):
     heard["speech"] = len(coefficients) * features.Settings().hop_length / SR
     heard["strange"] = networks()["emotion"].strange(coefficients)
     if own is not None:
-        mean, sd = networks()["emotion"].arrays["neutral"]
-        coefficients = ((coefficients - own[0]) / own[1] * sd + mean).astype(np.float32)
+        coefficients = features.brought(coefficients, own, networks()["emotion"].arrays["neutral"])
     return heard | {name: network.predict_proba(coefficients) for name, network in networks().items()}
 
 

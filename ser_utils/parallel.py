@@ -3,13 +3,12 @@
 from contextlib import nullcontext
 
 
-def each(work, total, desc, unit, jobs=-1, scheduler=None, same=None, progress=True, done=0):
-    """What each of joblib's delayed calls returns, one by one, with a bar.
+def each(work, total, desc, unit, *, ordered=True, jobs=-1, scheduler=None, same=None, progress=True, done=0):
+    """What each of joblib's delayed calls returns, one by one, with a bar; in their order, or else as they finish.
 
-    Clips come in order, other units of work as they finish. Runs over `jobs` processes (-1: one a
-    core) of one thread each; with the address of a Dask scheduler, on its workers, where the function `same` must
-    return what it returns here: other code, packages or data would give other results. Raises ValueError for a
-    scheduler that cannot be used, with the reason.
+    Runs over `jobs` processes (-1: one a core) of one thread each; with the address of a Dask scheduler, on its
+    workers, where the function `same` must return what it returns here: other code, packages or data would give other
+    results. `total` and `done` are for the bar. Raises ValueError for a scheduler that cannot be used, with the reason.
     """
     from joblib import Parallel, parallel_config
     from tqdm.auto import tqdm
@@ -21,7 +20,7 @@ def each(work, total, desc, unit, jobs=-1, scheduler=None, same=None, progress=T
             "backend": "loky", "n_jobs": jobs, "inner_max_num_threads": 1}
         with parallel_config(**config), tqdm(total=total, initial=done, desc=desc, unit=unit,
                                              disable=not progress) as bar:
-            for result in Parallel(return_as="generator" if unit == "clip" else "generator_unordered")(work):
+            for result in Parallel(return_as="generator" if ordered else "generator_unordered")(work):
                 bar.update()
                 yield result
 

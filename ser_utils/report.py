@@ -91,12 +91,14 @@ def ladder(summary, names):
 
 def markdown(summary):
     """The result tables as Markdown, every figure from the summary and so from the predictions."""
-    blocks = []
-    for heading, table in tables(summary):
-        lines = ["| " + " | ".join(cells) + " |" for cells in [table.columns, *table.to_numpy().tolist()]]
-        lines.insert(1, "|---" + "|---:" * (table.shape[1] - 1) + "|")
-        blocks.append(f"**{heading}**\n\n" + "\n".join(lines))
-    return "\n\n".join(blocks)
+    return "\n\n".join(f"**{heading}**\n\n{lined(table)}" for heading, table in tables(summary))
+
+
+def lined(table):
+    """A table of text as Markdown, all but its first column to the right."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in [table.columns, *table.to_numpy().tolist()]]
+    lines.insert(1, "|---" + "|---:" * (table.shape[1] - 1) + "|")
+    return "\n".join(lines)
 
 
 def synthetic(clips):

@@ -56,14 +56,14 @@ def classes(clips, labels="emotion"):
     return tuple(sorted(names, key=lambda name: (READING.index(name) if name in READING else len(READING), name)))
 
 
-def _speakers(clips, fewest=3):
+def _speakers(clips):
     unknown = clips["speaker"].isna().sum()
     if unknown:
         raise ValueError(f"{unknown} of {len(clips)} clips do not say who speaks, so speakers cannot be kept apart; "
                          "add a column speaker and extract again, or take --protocol random-split, whose score says "
                          "nothing about voices that were not trained on")
     speakers = sorted(clips["speaker"].unique())
-    if len(speakers) < fewest:
+    if len(speakers) < 3:
         raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) cannot be training, validation and test "
                          "at once; bring at least three, or take --protocol random-split, whose score says nothing "
                          "about other voices")

@@ -99,7 +99,8 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, jobs
     if cached.get("recordings") == fingerprint:
         return load(out), [audio.AudioError(*problem) for problem in cached["left_out"]]
     work = (delayed(_one)(folder.resolve(), row, settings) for row in clips.to_dict("records"))
-    results = list(each(work, len(clips), "extracting", "clip", jobs, scheduler, code_here, progress))
+    results = list(each(work, len(clips), "extracting", "clip", jobs=jobs, scheduler=scheduler, same=code_here,
+                        progress=progress))
     kept = [not isinstance(result, audio.AudioError) for result in results]
     errors = [result for result, good in zip(results, kept, strict=True) if not good]
     if not any(kept):

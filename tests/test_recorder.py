@@ -59,13 +59,19 @@ def says(page, text):
     page.locator(".ser-message", has_text=text).wait_for(timeout=WAIT)
 
 
-def test_what_is_said_into_the_microphone_is_heard_by_the_next_cell(lab, chromium, voice):
+def recorded(lab, chromium, sound, milliseconds):
+    """The page after so long a recording with a microphone that plays a file."""
     page = opened(lab, chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-                                f"--use-file-for-fake-audio-capture={voice}"))
+                                f"--use-file-for-fake-audio-capture={sound}"))
     page.locator(".ser-record").click()
     says(page, "recording")
-    page.wait_for_timeout(2000)
+    page.wait_for_timeout(milliseconds)
     page.locator(".ser-record").click()
+    return page
+
+
+def test_what_is_said_into_the_microphone_is_heard_by_the_next_cell(lab, chromium, voice):
+    page = recorded(lab, chromium, voice, 2000)
     says(page, "s at ")
     word, seconds, answer, *_ = read(page).split()
     assert word == "HEARD"
@@ -110,12 +116,7 @@ def test_without_permission_there_is_a_sentence_and_no_traceback_but_ours(lab, c
 
 def test_a_silent_microphone_is_noticed_on_both_sides(lab, chromium, tmp_path):
     quiet = wav(tmp_path / "quiet.wav", np.zeros(48000 * 3, np.float32))
-    page = opened(lab, chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-                                f"--use-file-for-fake-audio-capture={quiet}"))
-    page.locator(".ser-record").click()
-    says(page, "recording")
-    page.wait_for_timeout(1500)
-    page.locator(".ser-record").click()
+    page = recorded(lab, chromium, quiet, 1500)
     says(page, "silent?")
     assert "None ['silent" in read(page)
     page.close()

@@ -17,30 +17,28 @@ from tqdm.auto import tqdm
 from train_live import usual
 
 from ser_utils import audio, compare, corpora, distort, features, live, models, publish, runtime, splits, store
+from ser_utils.parallel import each
 
 BUILD, RESULTS = Path("build/live"), publish.PUBLISHED / "live"
 USED = "used to the speaker"
 
 
-def heard(path, change=None, seed=0):
-    """The features of a recording to which something has happened. [shape=(frames, n_mfcc)], float32"""
-    y = audio.load(path)
-    if change is not None:
-        y = change[0](y, 16000, *change[1:], **({"seed": seed} if change[0] in (distort.noisy, distort.room) else {}))
-    return features.mfcc(audio.trim(y))
+def heard(path, under="clean", seed=0):
+    """The features of a recording under one condition. [shape=(frames, n_mfcc)], float32"""
+    return features.mfcc(audio.trim(distort.CONDITIONS[under](audio.load(path), live.SR, seed)))
 
 
 def sounds():
     """Of the code that decides how a clip sounds under a condition: what is kept was made by the same."""
-    code = [Path(module.__file__).read_bytes() for module in (audio, distort, features)]
-    return hashlib.blake2b(b"".join(code), digest_size=6).hexdigest()
+    code = store.code_here().encode() + Path(distort.__file__).read_bytes()
+    return hashlib.blake2b(code, digest_size=6).hexdigest()
 
 
 def condition(name, folder, clips):
     """Every clip under one condition, kept in build/live. list of [shape=(frames, n_mfcc)]"""
     path = BUILD / f"{name.replace(' ', '_')}_{sounds()}.npz"
     if not path.is_file():
-        made = Parallel(-1)(delayed(heard)(Path(folder) / clip, distort.CONDITIONS[name], row)
+        made = Parallel(-1)(delayed(heard)(Path(folder) / clip, name, row)
                             for row, clip in enumerate(clips["path"]))
         np.savez(path, frames=np.concatenate(made), ends=np.cumsum([len(one) for one in made]))
     with np.load(path) as kept:
@@ -56,11 +54,13 @@ def table(unit, clips, p, classes, strange=np.nan):
         p.add_prefix("p_").round(4))
 
 
-def planned():
-    """Every reading of a test fold, and of EMO-DB. list of compare.Unit"""
-    units = [compare.Unit(name, what, "emotion", 0, fold, "test") for fold in range(5) for name in ("cnn_live", "cnn")
-             for what in (*distort.CONDITIONS, USED, f"not {USED}")]
-    return units + [compare.Unit(model, "EMO-DB", labels, 0, 0, "test") for labels, model in live.RECIPES.items()]
+STRANGERS = [compare.Unit(model, "EMO-DB", labels, 0, 0, "test") for labels, model in live.RECIPES.items()]
+
+
+def readings(name, fold):
+    """Every reading of one test fold by one recipe. list of compare.Unit"""
+    return [compare.Unit(name, what, "emotion", 0, fold, "test")
+            for what in (*distort.CONDITIONS, USED, f"not {USED}")]
 
 
 def fold_of(name, number):
@@ -77,14 +77,13 @@ def fold_of(name, number):
     few = splits.PROTOCOLS["few-shot"](data.clips)[number]
     accustomed = features.by_speaker(data.sequences, data.clips["speaker"].to_numpy(), few.known, learned)
     rows = []
-    for unit in planned():
-        if (unit.model, unit.fold, unit.protocol != "EMO-DB") == (name, number, True):
-            under, asked = unit.protocol, split.test if unit.protocol in distort.CONDITIONS else few.test
-            X = (condition(under, "", data.clips) if under in distort.CONDITIONS else
-                 accustomed if under == USED else data.sequences)
-            X = [X[row] for row in asked]
-            strange = [runtime.distance(x, **known) / limit for x in X]
-            rows.append(table(unit, data.clips.iloc[asked], model.predict_proba(X), model.classes_, strange))
+    for unit in readings(name, number):
+        under, asked = unit.protocol, split.test if unit.protocol in distort.CONDITIONS else few.test
+        X = (condition(under, "", data.clips) if under in distort.CONDITIONS else
+             accustomed if under == USED else data.sequences)
+        X = [X[row] for row in asked]
+        strange = [runtime.distance(x, **known) / limit for x in X]
+        rows.append(table(unit, data.clips.iloc[asked], model.predict_proba(X), model.classes_, strange))
     pd.concat(rows).to_csv(path, index=False)
     return path
 
@@ -93,7 +92,7 @@ def strangers(folder):
     """What the shipped networks say of EMO-DB: the gender of all clips, the emotion of those that RAVDESS has."""
     clips, rows = corpora.read(folder, "emodb"), []
     X = pd.Series([heard(Path(folder) / clip) for clip in tqdm(clips["path"], desc="EMO-DB")], clips.index)
-    for unit in planned()[-2:]:
+    for unit in STRANGERS:
         network, asked = live.networks()[unit.labels], clips
         if unit.labels == "emotion":
             asked = clips[clips["emotion"].isin(network.classes)]
@@ -113,12 +112,14 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
     publish.require_committed(RESULTS)
     data = store.load()
-    looks = publish.trace(RESULTS, planned(), data)
+    folds = [(name, number) for number in range(5) for name in ("cnn_live", "cnn")]
+    units = [unit for fold in folds for unit in readings(*fold)] + STRANGERS
+    looks = publish.trace(RESULTS, units, data)
     looks.loc[looks["protocol"] == "EMO-DB", "corpus"] = "emodb"
     for what in tqdm(distort.CONDITIONS, desc="conditions"):
         condition(what, options.ravdess, data.clips)
-    jobs = [delayed(fold_of)(name, number) for number in range(5) for name in ("cnn_live", "cnn")]
-    made = list(tqdm(Parallel(2, return_as="generator")(jobs), desc="folds", total=len(jobs)))
+    jobs = (delayed(fold_of)(*fold) for fold in folds)
+    made = list(each(jobs, len(folds), "folds", "fold", jobs=2))
     rows = pd.concat([*(pd.read_csv(path, dtype={"speaker": str}) for path in made), strangers(options.emodb)])
     publish.write(rows, RESULTS)
     publish.note(RESULTS, looks, rows)

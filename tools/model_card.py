@@ -5,16 +5,9 @@ import json
 import pandas as pd
 
 from ser_utils import distort, live, publish, scores, store
-from ser_utils.report import percent
+from ser_utils.report import lined, percent
 
 CARD = live.MODELS / "README.md"
-
-
-def lines(table):
-    """A DataFrame of text as Markdown, its index first."""
-    head = [table.index.name or "", *table.columns]
-    rows = [[name, *row] for name, row in zip(table.index, table.to_numpy().tolist(), strict=True)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] + ["---:"] * (len(head) - 1), *rows])
 
 
 def recalls(rows):
@@ -37,7 +30,8 @@ def by_gender(rows):
 def card(emotion, gender):
     """Recall by emotion for everybody, women and men, and how often the gender is right."""
     about = recalls(gender)
-    return (lines(pd.DataFrame({name: recalls(part) for name, part in by_gender(emotion).items()}).T) +
+    table = pd.DataFrame({name: recalls(part) for name, part in by_gender(emotion).items()}).T
+    return (lined(table.reset_index(names="recall")) +
             f"\n\nUAR {interval(emotion)} in a 95 % interval over speakers, chance 12.5. Gender: {about['UAR']} % "
             f"({interval(gender)}; women {about['female']}, men {about['male']}), chance 50.")
 
@@ -50,8 +44,8 @@ def robustness(rows):
     flagged = under[under["model"] == "cnn_live"].groupby("protocol")["strange"].agg(lambda one: (one > 1).mean())
     shown = {f"{model}{what}": values[model].map(form.format) for model in ("cnn", "cnn_live")
              for what, values, form in (("", table, "{:.1f}"), (", change", change, "{:+.1f}"))}
-    return lines(pd.DataFrame(shown).assign(flagged=flagged.map("{:.0%}".format)).rename(
-        columns={"flagged": "called unlike speech"}).rename_axis("what happens to it"))
+    return lined(pd.DataFrame(shown).assign(flagged=flagged.map("{:.0%}".format)).rename(
+        columns={"flagged": "called unlike speech"}).reset_index(names="what happens to it"))
 
 
 def accustomed(rows):

@@ -134,8 +134,8 @@ def limit(data, recordings=(), share=0.05):
 def neutral(data):
     """Mean over the speakers of mean and SD of each coefficient in the clips that `few-shot` knows. [shape=(2, 64)]"""
     known = data.clips.iloc[splits.PROTOCOLS["few-shot"](data.clips)[0].known]
-    frames = [np.concatenate([data.sequences[row] for row in part.index]) for _, part in known.groupby("speaker")]
-    return np.mean([[one.mean(axis=0), one.std(axis=0)] for one in frames], axis=0).astype(np.float32)
+    return np.mean([features.mean_and_sd([data.sequences[row] for row in part.index])
+                    for _, part in known.groupby("speaker")], axis=0).astype(np.float32)
 
 
 def main():
