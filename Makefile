@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 CORPUS ?= ravdess
 .DEFAULT_GOAL := help
-.PHONY: help run test lab fetch extract reproduce
+.PHONY: help run test lab fetch extract reproduce bench
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -30,6 +30,16 @@ reproduce: .venv/ready  ## every published fold and seed, to build/results; resu
 	then $(PY) -m ser_utils compare --publish --features build/features/emodb --results build/results/emodb && \
 	$(PY) -m ser_utils compare --publish --features data/ravdess build/features/emodb --results build/results/ravdess-emodb; \
 	else echo "left out: EMO-DB's rows, whose recordings do not ship; make extract CORPUS=emodb first"; fi
+
+bench: build/bench/ready  ## time the fast paths against their alternatives, half an hour (SER_DATA=folder of RAVDESS, else the miniature)
+	$(PY) benchmarks/bench.py
+
+build/bench/ready: .venv/ready benchmarks/requirements.txt
+	$(PY) -m venv --clear build/bench
+	$(PY) -c "import site; print(site.getsitepackages()[0])" > \
+	$$(build/bench/bin/python -c "import site; print(site.getsitepackages()[0])")/ser.pth
+	build/bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv

@@ -82,6 +82,8 @@ def _add_extract(commands):
     extract.add_argument("--corpus", default="ravdess", choices=[*corpora.CORPORA, corpora.OWN],
                          help="default: %(default)s")
     extract.add_argument("--out", metavar="DIR", help="default: build/features/CORPUS, or the name of your own")
+    extract.add_argument("--no-pitch", action="store_true", help="ten times as quick; only figures in the notebooks "
+                         "01, 02 and 04 use pitch")
     _add_workers(extract)
     extract.add_argument("--strict", action="store_true", help="exit with 1 when a clip had to be left out")
     extract.set_defaults(run=_extract)
@@ -178,7 +180,8 @@ def _extract(options):
 
     name = own.name(options.folder) if options.corpus == corpora.OWN and options.folder else options.corpus
     out = Path(options.out or BUILD / "features" / name)
-    made, errors = store.extract(options.folder, out, options.corpus, jobs=options.jobs, scheduler=options.scheduler)
+    made, errors = store.extract(options.folder, out, options.corpus, pitch=not options.no_pitch, jobs=options.jobs,
+                                 scheduler=options.scheduler)
     for error in errors:
         print(f"left out: {error}", file=sys.stderr)
     print(f"{len(made.clips)} clips of {made.clips['speaker'].nunique()} speakers, {len(made.frames)} frames, "

@@ -151,7 +151,7 @@ def _samples(y, sr):
 
 
 def _mono(block, sr):
-    y = audio.resampled(block.mean(axis=1), sr, SR)
+    y = audio.resampled(audio.mono(block), sr, SR)
     y = y - y.mean() if y.size else y  # a constant is no sound
     return y / max(1.0, float(np.abs(y).max(initial=0)))
 

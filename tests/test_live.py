@@ -2,12 +2,9 @@
 
 import json
 import os
-import pickle
 import re
-import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -231,39 +228,6 @@ def test_predicting_imports_nothing_heavy():
     code = (f"import sys; from ser_utils import cli; cli.main(['predict', {str(COFFEE)!r}]);"
             f"print([m for m in {HEAVY} if m in sys.modules])")
     assert run("-c", code).stdout.strip().splitlines()[-1] == "[]"
-
-
-KERAS = """
-import pickle, sys
-from ser_utils import audio, features
-for path in sys.argv[1:]:
-    model = pickle.load(open(path, "rb"))
-    model.predict_proba([features.mfcc(audio.trim(audio.load(VOICE)))])
-"""
-
-
-def test_it_answers_sooner_than_keras_begins(tmp_path, voice):
-    clip, paths = features.mfcc(audio.trim(voice)), []
-    for name, recipe in live.RECIPES.items():
-        classes = live.networks()[name].classes
-        model = models.find(recipe).estimator(0).set_params(epochs=1, batch_size=len(classes))
-        paths.append(tmp_path / f"{name}.pickle")
-        paths[-1].write_bytes(pickle.dumps(model.fit([clip] * len(classes), classes)))
-
-    def seconds(*arguments):
-        before = time.perf_counter()
-        assert run(*arguments).returncode == 0
-        return time.perf_counter() - before
-
-    ours = statistics.median(seconds("-m", "ser_utils", "predict", COFFEE) for _ in range(5))
-    keras = seconds("-c", KERAS.replace("VOICE", repr(str(COFFEE))), *paths)
-    assert keras > 10 * ours  # 27 on an idle machine
-    warm = []
-    for _ in range(9):
-        before = time.perf_counter()
-        ser_utils.predict(voice, 16000)
-        warm.append(time.perf_counter() - before)
-    assert statistics.median(warm) < keras / 100
 
 
 def test_the_command_answers_skips_what_is_bad_and_speaks_json(tmp_path):
