@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 CORPUS ?= ravdess
 .DEFAULT_GOAL := help
-.PHONY: help run test lab fetch extract reproduce bench
+.PHONY: help run test lab fetch extract reproduce bench fuzz
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -16,7 +16,7 @@ test: .venv/ready  ## style, then every test
 	$(PY) -m pytest
 
 lab: .venv/ready  ## open JupyterLab
-	.venv/bin/jupyter lab
+	.venv/bin/jupyter lab --ip=127.0.0.1
 
 fetch: .venv/ready  ## download a corpus into data/raw (CORPUS=ravdess, ravdess-song or emodb)
 	$(PY) -m ser_utils fetch $(CORPUS)
@@ -30,6 +30,10 @@ reproduce: .venv/ready  ## every published fold and seed, to build/results; resu
 	then $(PY) -m ser_utils compare --publish --features build/features/emodb --results build/results/emodb && \
 	$(PY) -m ser_utils compare --publish --features data/ravdess build/features/emodb --results build/results/ravdess-emodb; \
 	else echo "left out: EMO-DB's rows, whose recordings do not ship; make extract CORPUS=emodb first"; fi
+
+fuzz: .venv/ready  ## 2,000 hostile files, 60 kills: tests at length, into benchmarks/robustness.json
+	SER_FUZZ=2000 SER_KILLS=60 SER_RECORD=$(CURDIR)/benchmarks/robustness.json \
+	$(PY) -m pytest tests/test_hostile.py tests/test_killed.py tests/test_rot.py tests/test_places.py tests/test_safety.py
 
 bench: build/bench/ready  ## time the fast paths against their alternatives, half an hour (SER_DATA=folder of RAVDESS, else the miniature)
 	$(PY) benchmarks/bench.py

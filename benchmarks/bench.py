@@ -55,6 +55,7 @@ class Group:
     floor: str = ""  # what the limit is, in words
     rounds: int = 5
     cold: bool = False  # each turn is a whole process
+    slow: bool = False  # each turn takes minutes
 
 
 def groups(place):
@@ -81,7 +82,8 @@ def groups(place):
             Row("model.fit, the same stretches, not augmented, one thread", ("epoch_fit", model, "one", "144"))),
             ("epoch_limit", model), "multiply-adds, one thread")
     yield Group("five folds × three models, two cores", ("folds_ours", "2"), (
-        Row("one after another, TensorFlow's threads", ("folds_plain",), 1.7),), rounds=3)
+        Row("one after another, TensorFlow's threads", ("folds_plain",), 1.7),
+        Row("one after another, one thread", ("folds_ours", "1"), same=0.0)), rounds=3, slow=True)
     yield Group("predict, cold", ("predict", voice), (
         Row("through Keras and TensorFlow", ("through_keras", voice, str(place)), 15),), ("empty",),
         "Python, NumPy and libsndfile begin", cold=True)
@@ -149,8 +151,11 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (corpora.ROOT, HERE))), "TQDM_DISABLE": "1"}
 
 
-def peak(contender):
-    """One more turn, not timed: the most memory of its processes together. MB (proportional set size)"""
+def peak(contender, pause=0.02):
+    """A turn in which memory is looked at, every `pause` seconds and what that takes.
+
+    Returns seconds and the most memory of its processes together, in MB (proportional set size).
+    """
     found, done = [], threading.Event()
 
     def watch():
@@ -160,14 +165,14 @@ def peak(contender):
                 found.append(sum(one.memory_full_info().pss for one in [first, *first.children(recursive=True)]) / 1e6)
             except (psutil.Error, AttributeError):  # a process is gone meanwhile, or not begun
                 continue
-            time.sleep(0.02)
+            time.sleep(pause)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    contender.go()
+    seconds = contender.go()
     done.set()
     watcher.join()
-    return round(max(found, default=0))
+    return seconds, round(max(found, default=0))
 
 
 def measure(group, place, rounds=None):
@@ -182,11 +187,15 @@ def measure(group, place, rounds=None):
         if group.limit:
             made["limit"] = make(group.limit)
             open_.callback(made["limit"].close)
-        times = {name: [] for name in made}
+        times, memory = {name: [] for name in made}, {}
         for turn in tqdm(range(rounds or group.rounds), group.work, unit="turn"):
             for name in list(made)[::1 if turn % 2 else -1]:
-                times[name].append(made[name].go())
-        memory = {name: peak(one) for name, one in made.items()}
+                if group.slow and turn == (rounds or group.rounds) - 1:
+                    seconds, memory[name] = peak(made[name], 1)  # no turn for memory alone
+                else:
+                    seconds = made[name].go()
+                times[name].append(seconds)
+        memory = {name: peak(one)[1] for name, one in made.items()} if not group.slow else memory
         ours = made["ours"].result(place) if any(row.same is not None for row in group.rows) else None
         return [_line(group, row, times, memory, _difference(ours, made[row.against].result(place))
                       if row.same is not None else None) for row in group.rows]
@@ -229,19 +238,6 @@ def equal(place):
     return once
 
 
-def folds_equal(place):
-    """Whether fifteen units over two processes give what they give one after another, to the last bit."""
-    results = []
-    for jobs in ("1", "2"):
-        contender = Contender(("folds_ours", jobs))
-        contender.go()
-        results.append(contender.result(place))
-        contender.close()
-    difference = _difference(*results)
-    assert difference == 0
-    return {"probabilities of fifteen units over two processes and over one": difference}
-
-
 def prepare(place, source, count):
     """Recordings to work on: as WAV and as FLAC, as a corpus of 1×, 4× and 16× clips, and long ones."""
     clips = corpora.read(source)
@@ -273,7 +269,7 @@ def growth(place, turns=3):
     for name, what, size, unit in tqdm(there, "growth", unit="point"):
         contender = Contender(what)
         seconds = statistics.median(contender.go() for _ in range(turns))
-        found.append({"what": name, "size": size, "unit": unit, "seconds": seconds, "memory_mb": peak(contender)})
+        found.append({"what": name, "size": size, "unit": unit, "seconds": seconds, "memory_mb": peak(contender)[1]})
         contender.close()
     return found
 
@@ -333,7 +329,7 @@ def main():
         found = {"machine": machine(), "clips": options.clips, "corpus": corpora.read(source)["corpus"].iloc[0],
                  "rows": [line for group in chosen for line in measure(group, place, options.rounds)]}
         if not options.only:
-            found |= {"equal": equal(place) | folds_equal(place), "growth": growth(place)}
+            found |= {"equal": equal(place), "growth": growth(place)}
             draw(found, options.out.with_name("growth.png"))
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print("\n".join(f"{one['work']}: {one['ratio']} ({one['low']} to {one['high']}) times as quick as {one['against']}"

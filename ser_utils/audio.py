@@ -1,13 +1,20 @@
 """Recordings as arrays: read any file as mono at one rate, cut the silence at its ends, or say plainly why not."""
 
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from ser_utils import files
+
 SHORTEST = 0.1  # seconds; below this there is no syllable to hear
 LONGEST = 60.0  # seconds; an utterance, not a broadcast
 SILENCE_DB = -80.0  # dB re full scale: the quietest 16-bit recordings still reach -70
+LOUDEST = 10.0  # full scale is 1; samples in floating point may go somewhat beyond
+RATES, CHANNELS = (4000, 384_000), 16  # Hz, below which no speech is left; what a recorder may have
+BLOCK = 2 ** 20  # frames read at a time
+CHUNKS = 1000  # of a WAV that are looked through for its sound
 
 
 class AudioError(ValueError):
@@ -15,10 +22,15 @@ class AudioError(ValueError):
 
     def __init__(self, path, reason, remedy):
         self.path, self.reason, self.remedy = str(path), reason, remedy
-        super().__init__(f"{self.path}: {reason}; {remedy}")
+        super().__init__(f"{plain(path)}: {reason}; {remedy}")
 
     def __reduce__(self):  # an exception with its own arguments must say how to cross a process border
         return type(self), (self.path, self.reason, self.remedy)
+
+
+def plain(name):
+    """A file's name on one line that any terminal can show. str"""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(name))
 
 
 def load(path, sr=16000):
@@ -35,10 +47,13 @@ def read(path):
     path = Path(path)
     with opened(path) as sound:
         native, most = sound.samplerate, int(LONGEST * sound.samplerate) + 1
-        y = sound.read(most, dtype="float32", always_2d=True)
+        y = [np.empty(0, np.float32)]
+        while sum(map(len, y)) < most and len(block := samples(path, sound, min(BLOCK, most))):
+            y.append(mono(block))
+        y = np.concatenate(y)[:most]
         check_complete(path, min(sound.frames, most), len(y), native)
     _check_sound(path, y, native)
-    return mono(y), native
+    return y, native
 
 
 def mono(y):
@@ -52,12 +67,20 @@ def opened(path):
     import soundfile
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise AudioError(path, "cannot be opened (it is no file)", "name a recording")
         if path.stat().st_size == 0:
             raise AudioError(path, "the file is empty (0 bytes)", "fetch or record it again")
         if path.suffix.lower() == ".raw":
             raise AudioError(path, "raw samples have no header that says how to read them", "convert it to WAV or FLAC")
-        with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
-            yield sound
+        with path.open("rb") as handle:
+            with files.quiet():
+                sound = soundfile.SoundFile(handle)
+            with sound:
+                if not RATES[0] <= sound.samplerate <= RATES[1] or sound.channels > CHANNELS:
+                    raise AudioError(path, f"{sound.samplerate} Hz in {sound.channels} channels, outside {RATES[0]} to "
+                                     f"{RATES[1]} Hz in {CHANNELS}", "convert it to 16 kHz mono")
+                yield sound
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise AudioError(path, f"not a readable recording ({reason})", "convert it to WAV or FLAC, or remove it"
@@ -102,12 +125,28 @@ def check_complete(path, expected, read, sr):
                          "fetch it again")
 
 
+def samples(path, sound, count):
+    """The next samples of an open recording, at most so many. [shape=(samples, channels)], float32
+
+    Raises AudioError where they are no sound: NaN, infinite, or far beyond full scale.
+    """
+    with files.quiet():
+        y = sound.read(count, dtype="float32", always_2d=True)
+    if not np.abs(y).max(initial=0) <= LOUDEST:
+        what = f"samples of {np.abs(y).max():.0f}, where full scale is 1" if np.isfinite(y).all() else \
+            "NaN or infinite samples"
+        raise AudioError(path, f"it holds {what}", "export it again as 16-bit PCM")
+    return y
+
+
 def _wav_bytes(path):
     """Bytes of sound that a WAV's header promises, and those in the file: libsndfile reads a cut WAV uncomplaining."""
     with path.open("rb") as handle:
         if handle.read(12)[:4] != b"RIFF":
             return 0, 0
-        while len(chunk := handle.read(8)) == 8:
+        for _ in range(CHUNKS):
+            if len(chunk := handle.read(8)) < 8:
+                break
             size = int.from_bytes(chunk[4:], "little")
             if chunk[:4] == b"data":
                 return size, path.stat().st_size - handle.tell()
@@ -119,13 +158,11 @@ def _check_sound(path, y, sr):
     seconds = len(y) / sr
     if not len(y):
         raise AudioError(path, "it holds no samples", "record it again")
-    peak = max(float(y.max()), -float(y.min()))  # NaN and infinity come through
-    if not np.isfinite(peak):
-        raise AudioError(path, "it holds NaN or infinite samples", "export it again as 16-bit PCM")
     if not SHORTEST <= seconds <= LONGEST:
         lasts = f"{seconds:.2f} s" if seconds <= LONGEST else f"more than {LONGEST:.0f} s"
         raise AudioError(path, f"lasts {lasts}, outside {SHORTEST} to {LONGEST:.0f} s",
                          "cut it to one utterance" if seconds > LONGEST else "record a whole utterance")
+    peak = float(y.max() - y.min()) / 2  # a constant is no sound
     if peak < 10 ** (SILENCE_DB / 20):
         raise AudioError(path, f"silent (peak {20 * np.log10(peak + 1e-12):.0f} dB re full scale)",
                          "check the microphone or the export")

@@ -1,6 +1,7 @@
 """python -m ser_utils: fetch and extract corpora, compare models, report, audit splits, hear a voice."""
 
 import argparse
+import errno
 import sys
 import traceback
 import warnings
@@ -15,12 +16,14 @@ def main(arguments=None):
     """Run one command. Returns the exit status: 0, 1 for files left out (extract: `--strict`) or a leak, 2 on error."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = _one_line
+    sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what a terminal cannot show
     try:
         return options.run(options)
     except (ValueError, OSError, RuntimeError) as error:
         if type(error).__name__ == "UnitError":  # in a model's own code: show where
             traceback.print_exception(error.__cause__)
-        print(f"error: {error}", file=sys.stderr)
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        print(f"error: {error}{'; make room and run it again: what is finished is kept' * full}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; units that compare has finished are kept", file=sys.stderr)

@@ -1,9 +1,11 @@
 """Train and predict, unit by unit: a model, a protocol, a labelling, a seed and a fold. What is finished is kept."""
 
+import gzip
 import hashlib
 import json
-import os
 import time
+import warnings
+import zlib
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import corpora, models, splits, store
+from ser_utils import corpora, files, models, splits, store
 from ser_utils.features import by_speaker
 from ser_utils.parallel import each
 
@@ -73,7 +75,8 @@ def recipe(name, data):
     """Everything a result depends on, as 12 hex digits: a checkpoint made by other code or features is not reused."""
     model = models.find(name)
     digest = hashlib.blake2b(f"{data.digest} {model.settings} {versions()}".encode(), digest_size=6)
-    digest.update(data.clips.reindex(columns=corpora.COLUMNS).to_csv(index=False).encode())  # the labels, the speakers
+    # the labels, the speakers
+    digest.update(store.as_csv(data.clips.reindex(columns=corpora.COLUMNS)))
     for file in [*(PACKAGE / file for file in DECIDES), Path(model.source)]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -142,21 +145,22 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, sc
     recipes = {name: recipe(name, data) for name in {unit.model for unit in units}}
     paths = {unit: folder / _file_name(unit, recipes[unit.model]) for unit in units}
     folder.mkdir(parents=True, exist_ok=True)
-    waiting = [unit for unit in units if not paths[unit].is_file()]
+    kept = {unit: _kept(path) for unit, path in paths.items()}
+    waiting = [unit for unit in units if kept[unit] is None]
     shown = _anywhere(features)
     work = (delayed(_done)(unit, shown) for unit in waiting)
     finished = each(work, len(units), "comparing", "unit", ordered=False, jobs=jobs, scheduler=scheduler,
                     same=partial(_recipes, sorted(recipes), shown), progress=progress, done=len(units) - len(waiting))
     for unit, rows, history in finished:
         _keep(rows, history, paths[unit])
-    kept = {unit: json.loads(paths[unit].with_suffix(".json").read_text()) for unit in units}
-    tables = [pd.read_csv(paths[unit], dtype=store.TEXT, keep_default_na=False, na_values=[""]) for unit in units]
-    return pd.concat(tables, ignore_index=True), kept
+        kept[unit] = _kept(paths[unit])
+    return pd.concat([kept[unit][0] for unit in units], ignore_index=True), {
+        unit: history for unit, (_, history) in kept.items()}
 
 
 def _file_name(unit, recipe_digest):
     name = unit.model.replace(":", ".")
-    return f"{name}_{unit.protocol}_{unit.labels}_{unit.part}_seed{unit.seed}_fold{unit.fold}_{recipe_digest}.csv"
+    return f"{name}_{unit.protocol}_{unit.labels}_{unit.part}_seed{unit.seed}_fold{unit.fold}_{recipe_digest}.csv.gz"
 
 
 def _anywhere(features):
@@ -166,32 +170,45 @@ def _anywhere(features):
     return None if Path(features) == store.SHIPPED else str(Path(features).resolve())
 
 
-def _load(shown):
-    return store.load([one or store.SHIPPED for one in (shown if isinstance(shown, list) else [shown])])
-
-
 def _recipes(names, shown):
-    data = _load(shown)
+    data = store.load(shown)
     return [recipe(name, data) for name in names]
 
 
 def _done(unit, shown):
     try:
-        return unit, *run_unit(unit, _load(shown))
+        return unit, *run_unit(unit, store.load(shown))
     except Exception as error:
         raise UnitError(f"{unit} failed: {type(error).__name__}: {error}") from error
 
 
 def _keep(rows, history, path):
-    path.with_suffix(".json").write_text(json.dumps(history))
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    rows.to_csv(partial, index=False, lineterminator="\n")
-    partial.replace(path)  # a run killed here leaves a whole checkpoint or none
+    with files.whole(path.with_suffix(".json.gz")) as handle:
+        handle.write(gzip.compress(json.dumps(history).encode(), mtime=0))
+    write(rows, path)
+
+
+def _kept(path):
+    """A unit's rows and history; None where it is not done, or damaged."""
+    try:
+        return pd.read_csv(path, **store.READ), json.loads(gzip.decompress(path.with_suffix(".json.gz").read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        warnings.warn(f"{path}: damaged ({error}); this unit is done again", stacklevel=2)
+        return None
+
+
+def write(rows, path):
+    """A predictions table into its place, whole, and with a checksum that is looked at when it is read."""
+    with files.whole(path) as handle:  # neither time nor name inside, so that the same rows give the same file
+        handle.write(gzip.compress(store.as_csv(rows), mtime=0))
 
 
 def keep(folder, rows, histories, note=""):
     """Leave what `run` gave in a folder, for the report: predictions, a history a model, and a note of the corpus."""
     folder.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(folder / "predictions.csv.gz", index=False)
     curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
-    (folder / "about.json").write_text(json.dumps({"note": note, "curves": curves}), encoding="utf-8")
+    with files.whole(folder / "about.json") as handle:
+        handle.write(json.dumps({"note": note, "curves": curves}).encode())
+    write(rows, folder / "predictions.csv.gz")

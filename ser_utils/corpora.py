@@ -1,7 +1,8 @@
-"""Corpora as declarations, and folders of recordings as clips tables: what each file is, read from its name."""
+"""Corpora as corpora.toml declares them, and folders of recordings as clips tables: what each file's name says."""
 
 import os
 import re
+import tomllib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +34,16 @@ class Corpus:
 
     name: str
     title: str
+    clips: int  # published
+    speakers: int
     citation: str
     licence: str
     source: str  # where to read about it
     steps: str  # how to get it by hand
-    clips: int  # published
-    speakers: int
     example: str  # the end of a file's path, without its suffix
     pattern: str  # of the end of a path, with a group for every field
+    men: list  # speakers; the others are women
     words: dict  # field to what its codes mean; a field that is not here means what it says
-    males: tuple  # speakers; the others are female
     url: str | None = None  # of an archive that may be fetched without asking
     checksum: str | None = None  # as published: algorithm:hex digits
 
@@ -68,84 +69,8 @@ class Corpus:
         return tuple(name for name in EMOTIONS if name in names) + tuple(sorted(names - set(EMOTIONS)))
 
 
-def _ravdess(name, title, channel, emotions, actors, clips, archive, checksum):
-    return Corpus(
-        name=name, title=title, clips=clips, speakers=len(actors),
-        citation="Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
-                 "(RAVDESS). PLoS ONE 13(5): e0196391. doi:10.1371/journal.pone.0196391",
-        licence="CC BY-NC-SA 4.0", source="https://zenodo.org/records/1188976",
-        steps=f"download {archive} from https://zenodo.org/records/1188976",
-        url=f"https://zenodo.org/records/1188976/files/{archive}", checksum=checksum,
-        example=f"03-{channel}-05-01-02-01-12",
-        # modality 03 audio only; channel; then emotion-intensity-statement-repetition-actor
-        pattern=rf"03-{channel}-(?P<emotion>0[1-{emotions}])-(?P<intensity>0[12])-(?P<statement>0[12])"
-                rf"-(?P<repetition>0[12])-(?P<speaker>{'|'.join(actors)})",
-        words={"emotion": {f"0{code}": word for code, word in enumerate(EMOTIONS[:emotions], 1)},
-               "intensity": {"01": "normal", "02": "strong"},
-               "statement": {"01": "kids", "02": "dogs"},  # "... are talking / sitting by the door"
-               "repetition": {"01": 1, "02": 2}},
-        males=tuple(actor for actor in actors if int(actor) % 2))
-
-
-ACTORS = tuple(f"{actor:02d}" for actor in range(1, 25))
-CREMA_WOMEN = tuple(map(str, (
-    1002, 1003, 1004, 1006, 1007, 1008, 1009, 1010, 1012, 1013, 1018, 1020, 1021, 1024, 1025, 1028, 1029, 1030, 1037,
-    1043, 1046, 1047, 1049, 1052, 1053, 1054, 1055, 1056, 1058, 1060, 1061, 1063, 1072, 1073, 1074, 1075, 1076, 1078,
-    1079, 1082, 1084, 1089, 1091)))  # its VideoDemographics.csv
-
-CORPORA = {corpus.name: corpus for corpus in (
-    _ravdess("ravdess", "RAVDESS speech", "01", 8, ACTORS, 1440, "Audio_Speech_Actors_01-24.zip",
-             "md5:bc696df654c87fed845eb13823edef8a"),
-    _ravdess("ravdess-song", "RAVDESS song", "02", 6, tuple(actor for actor in ACTORS if actor != "18"), 1012,
-             "Audio_Song_Actors_01-24.zip", "md5:5411230427d67a21e18aa4d466e6d1b9"),
-    Corpus(
-        name="savee", title="SAVEE", clips=480, speakers=4,
-        citation="Haq S, Jackson PJB (2010). Multimodal emotion recognition. In Machine Audition: Principles, "
-                 "Algorithms and Systems, IGI Global, 398-423",
-        licence="for research, after registration", source="http://kahlan.eps.surrey.ac.uk/savee/",
-        steps="register at http://kahlan.eps.surrey.ac.uk/savee/Register.html and download AudioData.zip",
-        example="DC/sa01", pattern=r"(?P<speaker>DC|JE|JK|KL)[/_](?P<emotion>sa|su|[adfhn])(?P<statement>\d\d)",
-        words={"emotion": {"a": "angry", "d": "disgust", "f": "fearful", "h": "happy", "n": "neutral", "sa": "sad",
-                           "su": "surprised"}},
-        males=("DC", "JE", "JK", "KL")),
-    Corpus(
-        name="emodb", title="EMO-DB", clips=535, speakers=10,
-        citation="Burkhardt F, Paeschke A, Rolfes M, Sendlmeier W, Weiss B (2005). A database of German emotional "
-                 "speech. Interspeech 2005, 1517-1520",
-        licence="CC BY 4.0", source="https://zenodo.org/records/7447302",
-        steps="download emodb.zip from https://zenodo.org/records/7447302",
-        url="https://zenodo.org/records/7447302/files/emodb.zip", checksum="md5:9d21362dbc5676ef3ab4745d83ced0db",
-        example="03a01Fa",
-        pattern=r"(?P<speaker>03|08|09|1[0-6])(?P<statement>[ab]\d\d)(?P<emotion>[WLEAFTN])(?P<repetition>[a-f])",
-        words={"emotion": {"W": "angry", "L": "bored", "E": "disgust", "A": "fearful", "F": "happy", "T": "sad",
-                           "N": "neutral"},
-               "repetition": {letter: number for number, letter in enumerate("abcdef", 1)}},
-        males=("03", "10", "11", "12", "15")),
-    Corpus(
-        name="tess", title="TESS", clips=2800, speakers=2,
-        citation="Pichora-Fuller MK, Dupuis K (2020). Toronto emotional speech set (TESS). doi:10.5683/SP2/E8H2MF",
-        licence="CC BY-NC-ND 4.0", source="https://doi.org/10.5683/SP2/E8H2MF",
-        steps="download all files at https://doi.org/10.5683/SP2/E8H2MF",
-        example="OAF_back_angry",
-        pattern=r"(?P<speaker>OAF?|YAF)_(?P<statement>[a-z]+)_(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)",
-        words={"emotion": {"angry": "angry", "disgust": "disgust", "fear": "fearful", "happy": "happy",
-                           "neutral": "neutral", "ps": "surprised", "sad": "sad"},  # ps: pleasant surprise
-               "speaker": {"OA": "OAF"}},  # one file is misspelt
-        males=()),
-    Corpus(
-        name="crema-d", title="CREMA-D", clips=7442, speakers=91,
-        citation="Cao H, Cooper DG, Keutmann MK, Gur RC, Nenkova A, Verma R (2014). CREMA-D: Crowd-sourced emotional "
-                 "multimodal actors dataset. IEEE Transactions on Affective Computing 5(4), 377-390",
-        licence="ODbL 1.0", source="https://github.com/CheyneyComputerScience/CREMA-D",
-        steps="git lfs clone https://github.com/CheyneyComputerScience/CREMA-D (its AudioWAV is enough)",
-        example="1001_DFA_ANG_XX",
-        pattern=r"(?P<speaker>10[0-8]\d|109[01])_(?P<statement>[A-Z]{3})_(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)"
-                r"_(?P<intensity>LO|MD|HI|XX?)",  # one file is misspelt
-        words={"emotion": {"ANG": "angry", "DIS": "disgust", "FEA": "fearful", "HAP": "happy", "NEU": "neutral",
-                           "SAD": "sad"},
-               "intensity": {"LO": "low", "MD": "medium", "HI": "high", "XX": "normal", "X": "normal"}},
-        males=tuple(str(actor) for actor in range(1001, 1092) if str(actor) not in CREMA_WOMEN)),
-)}
+CORPORA = {name: Corpus(name, **declared) for name, declared in
+           tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()}
 
 
 def folder_of(corpus="ravdess", folder=None):
@@ -203,7 +128,7 @@ def _clip(match):
 def _row(known, folder, path, match):
     field = {name: known.words.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
     return {"intensity": "normal", **field, "clip": _clip(match), "path": path.relative_to(folder).as_posix(),
-            "native": match["emotion"], "gender": "male" if field["speaker"] in known.males else "female"}
+            "native": match["emotion"], "gender": "male" if field["speaker"] in known.men else "female"}
 
 
 def _warn_of_departures(known, folder, clips, copies, odd):

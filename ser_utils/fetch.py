@@ -1,5 +1,6 @@
 """Published corpora fetched: whole and as published, or not at all."""
 
+import os
 import shutil
 import stat
 import zipfile
@@ -29,7 +30,7 @@ def fetch(corpus, folder=None, *, progress=True):
     if folder.exists() and any(folder.iterdir()):
         raise FetchError(f"{folder} is there and not empty; remove it to fetch {corpus.title} again")
     archive = _download(corpus, folder.parent, progress)
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         unpack(archive, partial, progress=progress)
@@ -38,7 +39,7 @@ def fetch(corpus, folder=None, *, progress=True):
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    archive.unlink()
+    archive.unlink(missing_ok=True)
     return folder
 
 

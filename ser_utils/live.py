@@ -1,5 +1,6 @@
 """A voice in, an emotion out, without TensorFlow: what was heard, how surely, and when not to trust it."""
 
+import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from ser_utils import audio, features
+from ser_utils import audio, features, files
 from ser_utils.corpora import EMOTIONS, ROOT, TEN
 from ser_utils.runtime import Network
 
@@ -26,7 +27,8 @@ CODED = tuple(name.removeprefix("female_") for name in TEN[:5])  # the emotions 
 @lru_cache(maxsize=1)
 def networks():
     """The shipped networks for emotion and gender, read once. dict of Network"""
-    return {name: Network(MODELS / f"live_{name}.npz") for name in RECIPES}
+    return {name: Network(io.BytesIO(files.verified(MODELS / f"live_{name}.npz", "git checkout it")))
+            for name in RECIPES}
 
 
 def predict(source, sr=None, own=None):
@@ -97,12 +99,13 @@ def decoded(emotion, gender):
 
 def table(answers):
     """Answers as text, a line a file, below it what speaks against it and the windows of a long one. str"""
-    width = max(len(answer["file"]) for answer in answers)
+    names = [audio.plain(answer["file"]) for answer in answers]
+    width = max(map(len, names))
     lines = [f"{'file':<{width}}  emotion        p  gender  code  class"]
-    for answer in answers:
+    for name, answer in zip(names, answers, strict=True):
         p = f"{answer['probabilities'][answer['emotion']]:.2f}" if answer["emotion"] else "-"
         shown = [answer[key] if answer[key] is not None else "-" for key in ("emotion", "gender", "code", "class")]
-        lines.append(f"{answer['file']:<{width}}  {shown[0]:<10} {p:>5}  {shown[1]:<6}  {shown[2]:>4}  {shown[3]}")
+        lines.append(f"{name:<{width}}  {shown[0]:<10} {p:>5}  {shown[1]:<6}  {shown[2]:>4}  {shown[3]}")
         lines += [f"{'':<{width}}  ({warning})" for warning in answer["warnings"]]
         lines += [f"{'':<{width}}  {one['emotion']:<10} {one['probability']:>5.2f}  from {one['start']:.0f} s"
                   for one in answer.get("windows", ())]
@@ -122,15 +125,15 @@ def _stretches(source, sr):
         return
     with audio.opened(Path(source)) as sound:
         found = 0
-        for start, block in audio.stretches(lambda count: sound.read(count, dtype="float32", always_2d=True),
-                                            sound.samplerate, WINDOW, HOP):
+        for start, block in audio.stretches(lambda count: audio.samples(source, sound, count), sound.samplerate,
+                                            WINDOW, HOP):
             if start > LONGEST:
                 raise audio.AudioError(source, "lasts more than an hour", "cut it into parts")
-            if not np.isfinite(block).all():
-                raise audio.AudioError(source, "it holds NaN or infinite samples", "export it again as 16-bit PCM")
             found = round(start * sound.samplerate) + len(block)
             yield block, sound.samplerate, start
         audio.check_complete(Path(source), sound.frames, found, sound.samplerate)
+        if not found:
+            raise audio.AudioError(source, "it holds no samples", "record it again")
 
 
 def _samples(y, sr):
@@ -145,8 +148,8 @@ def _samples(y, sr):
         full = 2.0 ** (8 * y.dtype.itemsize - 1)
         y = y / full - (y.dtype.kind == "u")
     y = y.astype(np.float32)
-    if not np.isfinite(y).all():
-        raise ValueError("samples hold NaN or infinity; record them again")
+    if not np.abs(y).max() <= 1e6:
+        raise ValueError("samples hold NaN, infinity or millions; record them again")
     return y
 
 

@@ -3,13 +3,14 @@
 import json
 import shutil
 import subprocess
+import zlib
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
-from ser_utils import compare, corpora, models, scores, store
+from ser_utils import compare, corpora, files, models, scores, store
 
 PUBLISHED = corpora.ROOT / "results"
 KEYS = scores.KEYS
@@ -68,22 +69,15 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, schedu
     results.mkdir(parents=True, exist_ok=True)
     looks = trace(results, units, data)
     rows, histories = compare.run(units, features, checkpoints, jobs=jobs, scheduler=scheduler, progress=progress)
-    path, unique = results / "predictions.csv.gz", [*KEYS, "seed", "fold"]
-    kept = load(results) if path.is_file() else rows[:0]
+    unique = [*KEYS, "seed", "fold"]
+    kept = load(results) if exists(results) else rows[:0]
     fresh = pd.MultiIndex.from_frame(rows[unique].drop_duplicates())
     kept = kept[~pd.MultiIndex.from_frame(kept[unique]).isin(fresh)]
     table = pd.concat([part for part in (kept, rows) if len(part)], ignore_index=True)
-    write(table, results)
+    compare.write(table, results / "predictions.csv.gz")
     note(results, looks, rows)
     _made(results, looks, rows, histories, data)
     return rows
-
-
-def write(table, results):
-    """A predictions table into its place."""
-    # no time stamp inside, so that the same rows give the same file
-    table.to_csv(results / "predictions.csv.gz", index=False, lineterminator="\n",
-                 compression={"method": "gzip", "mtime": 0})
 
 
 def trace(results, units, data):
@@ -97,8 +91,13 @@ def trace(results, units, data):
               "folds": " ".join(map(str, sorted(part["fold"].unique()))), "settings": models.find(key[0]).settings,
               "features": data.digest, "uar": None} for key, part in planned]
     looks = pd.concat([looks, pd.DataFrame(begun)], ignore_index=True)
-    looks.to_csv(path, index=False, lineterminator="\n")
+    _write_looks(looks, results)
     return looks
+
+
+def _write_looks(looks, results):
+    with files.whole(results / "looks.csv") as handle:
+        handle.write(store.as_csv(looks))
 
 
 def _line(looks, key):
@@ -110,7 +109,7 @@ def note(results, looks, rows):
     looks["uar"] = looks["uar"].astype(float)
     for key, part in rows.groupby(KEYS, sort=False):
         looks.loc[_line(looks, key), "uar"] = round(scores.summary(part)["uar"].mean(), 4)
-    looks.to_csv(results / "looks.csv", index=False, lineterminator="\n")
+    _write_looks(looks, results)
 
 
 def _made(results, looks, rows, histories, data):
@@ -126,7 +125,8 @@ def _made(results, looks, rows, histories, data):
             "units": len(costs), "core_minutes": round(costs["seconds"].sum() / 60, 1),
             "ms_a_clip": round(costs["ms_a_clip"].median(), 2),
             **({"parameters": int(costs["parameters"].iloc[0])} if "parameters" in costs else {})}
-    path.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    with files.whole(path) as handle:
+        handle.write((json.dumps(made, indent=1) + "\n").encode())
 
 
 def exists(results=PUBLISHED / "ravdess"):
@@ -135,9 +135,16 @@ def exists(results=PUBLISHED / "ravdess"):
 
 
 def load(results=PUBLISHED / "ravdess"):
-    """The predictions table of a results folder; by default the published one. FileNotFoundError when there is none."""
+    """The predictions table of a results folder; by default the published one.
+
+    Raises FileNotFoundError when there is none, and DamagedError when it is not what was written.
+    """
     path = Path(results) / "predictions.csv.gz"
     if not path.is_file():
         raise FileNotFoundError(f"no predictions in {results}; make them with python -m ser_utils compare --publish "
                                 f"--results {results}")
-    return pd.read_csv(path, dtype=store.TEXT, keep_default_na=False, na_values=[""])
+    try:
+        return pd.read_csv(path, **store.READ)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise files.DamagedError(f"{path}: not what was written ({error}); git checkout it, or make it again"
+                                 ) from error

@@ -8,6 +8,8 @@ import traitlets
 
 from ser_utils import audio
 
+MOST_BYTES = 10 * 2 ** 20  # what Jupyter lets through
+
 
 class RecorderError(ValueError):
     """There is no sound: why, and what would help. A notebook shows the sentence alone."""
@@ -46,8 +48,13 @@ class Recorder(anywidget.AnyWidget):
         if self.error or self.state == "recording":
             raise RecorderError(self.error or "still recording: press Stop, and run this cell again")
         if self.wav:
-            y, sr = soundfile.read(io.BytesIO(self.wav), dtype="float32", always_2d=True)
-            return y.mean(axis=1), sr
+            if len(self.wav) > MOST_BYTES or self.wav[:4] != b"RIFF":
+                raise RecorderError(f"{len(self.wav)} bytes that are no short WAV came from the browser: record again")
+            try:
+                y, sr = soundfile.read(io.BytesIO(self.wav), dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                raise RecorderError(f"no sound came from the browser ({error}): record again") from error
+            return audio.mono(y), sr
         if default is not None:
             return audio.load(default), 16000
         raise RecorderError("nothing recorded yet: press Record, or upload a file, and run this cell again")

@@ -112,15 +112,11 @@ def beside(live, published=None):
 
     Both from `scores.summary`; without `published` its columns stay empty.
     """
-    lines = []
-    for entry in live.to_dict("records"):
-        same = [] if published is None else published[
-            (published[scores.KEYS] == [entry[key] for key in scores.KEYS]).all(axis=1)].to_dict("records")
-        found = same[0] if same else None
-        lines.append({
-            "model": entry["model"], "protocol": entry["protocol"], "labels": entry["labels"],
-            "clips": entry["clips"], "speakers": entry["speakers"], "UAR": percent(entry["uar"]),
-            "accuracy": percent(entry["accuracy"]), "chance": percent(entry["chance"]),
-            "published UAR": "–" if found is None else percent(found["uar"]),
-            "of": "–" if found is None else f"{found['folds']} folds × {found['seeds']} seeds"})
-    return pd.DataFrame(lines).to_string(index=False)
+    known = (live.iloc[:0] if published is None else published).set_index(scores.KEYS)
+    both = live.join(known[["uar", "folds", "seeds"]], on=scores.KEYS, rsuffix=" there")
+    made = both[[*scores.KEYS, "clips", "speakers"]].assign(
+        UAR=both["uar"].map(percent), accuracy=both["accuracy"].map(percent), chance=both["chance"].map(percent))
+    made["published UAR"] = both["uar there"].map(percent)
+    made["of"] = [f"{there:.0f} folds × {seeds:.0f} seeds" if there > 0 else "–"
+                  for there, seeds in zip(both["folds there"], both["seeds there"], strict=True)]
+    return made.to_string(index=False)

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
 from ser_utils.augment import Augment, levelled, pad, warped
+from ser_utils.files import quiet
 
 
 def quiet_keras():
@@ -34,14 +35,8 @@ def quiet_keras():
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")  # results are a CPU's; set it to train on a GPU
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new length of clip
-    descriptor, saved = 2, os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # absl writes to the descriptor before any logging level is heeded
-        os.dup2(nowhere.fileno(), descriptor)
-        try:
-            import keras
-        finally:
-            os.dup2(saved, descriptor)
-            os.close(saved)
+    with quiet():  # absl writes there before any logging level is heeded
+        import keras
     return keras
 
 

@@ -1,6 +1,7 @@
 """Features of a whole corpus: made from recordings over all cores, kept in three small files, opened as float32."""
 
 import hashlib
+import io
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -9,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_utils import audio, corpora, descriptors, features
+from ser_utils import audio, corpora, descriptors, features, files
 from ser_utils.parallel import each
 
 SHIPPED = corpora.ROOT / "data" / "ravdess"
 LEVELS = 255  # one byte a value
-TEXT = {name: str for name in corpora.COLUMNS if name != "repetition"}  # 01 is no number, and None may be a name
+FILES = ("clips.csv", "features.npz", "settings.json")
+# of every table: 01 is no number, None may be a name, and file names need not be UTF-8
+READ = {"dtype": {name: str for name in corpora.COLUMNS if name != "repetition"}, "keep_default_na": False,
+        "na_values": [""], "encoding_errors": "surrogateescape"}
+BYTES = "utf-8", "surrogateescape"
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class FeatureSet:
     def digest(self):
         """Eight hex digits that change whenever the features, their order or the clips' names do."""
         digest = hashlib.blake2b(np.ascontiguousarray(self.frames).tobytes(), digest_size=4)
-        digest.update(self.contours.tobytes() + "\n".join(self.clips["clip"]).encode() + self.starts.tobytes())
+        digest.update(self.contours.tobytes() + "\n".join(self.clips["clip"]).encode(*BYTES) + self.starts.tobytes())
         return digest.hexdigest()
 
 
@@ -66,6 +71,11 @@ def _one(folder, row, settings, pitch=True):
             descriptors.describe(y, speech, settings.sr, pitch))
 
 
+def as_csv(table):
+    """A table as the bytes of a CSV file, for `READ`."""
+    return table.to_csv(index=False, lineterminator="\n").encode(*BYTES)
+
+
 def code_here():
     """Of the code and the packages that make features on this machine. str"""
     code = [Path(module.__file__).read_bytes() for module in (audio, features, descriptors)]
@@ -76,10 +86,10 @@ def code_here():
 def _fingerprint(folder, clips, *how):
     """Of the recordings' bytes, the way and the code: what a cached result must agree with to be used again."""
     digest = hashlib.blake2b(f"{how} {code_here()}".encode(), digest_size=16)
-    digest.update(clips.to_csv(index=False).encode())
+    digest.update(as_csv(clips))
     for path in clips["path"]:
         try:
-            digest.update(path.encode() + (Path(folder) / path).read_bytes())
+            digest.update(path.encode(*BYTES) + (Path(folder) / path).read_bytes())
         except OSError:  # reported by name when the clip is read
             digest.update(b"unreadable")
     return digest.hexdigest()
@@ -98,9 +108,8 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
 
     clips, folder, out = corpora.read(folder, corpus), corpora.folder_of(corpus, folder), Path(out)
     fingerprint = _fingerprint(folder, clips, settings, pitch)
-    cached = _meta(out)
-    if cached.get("recordings") == fingerprint:
-        return load(out), [audio.AudioError(*problem) for problem in cached["left_out"]]
+    if cached := _cached(out, fingerprint):
+        return cached
     work = (delayed(_one)(folder.resolve(), row, settings, pitch) for row in clips.to_dict("records"))
     results = list(each(work, len(clips), "extracting", "clip", jobs=jobs, scheduler=scheduler, same=code_here,
                         progress=progress))
@@ -116,6 +125,16 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
     return load(out), errors
 
 
+def _cached(out, fingerprint):
+    """What `extract` made of the same before, or None: there is nothing, of something else, or damaged."""
+    try:
+        meta = json.loads(files.verified(out / "settings.json", ""))
+        return (load(out), [audio.AudioError(*problem) for problem in meta["left_out"]]) \
+            if meta.get("recordings") == fingerprint else None
+    except (FileNotFoundError, files.DamagedError):
+        return None
+
+
 def _quantise(values):
     """Each column as bytes. Returns the bytes, and the step and the least value of each column."""
     low = values.min(axis=0)
@@ -124,49 +143,53 @@ def _quantise(values):
 
 
 def save(made, out, **meta):
-    """Write a FeatureSet as `clips.csv`, `features.npz` (bytes, scaled per coefficient) and `settings.json`."""
+    """Write a FeatureSet as `clips.csv`, `features.npz` (bytes, scaled clip by clip), `settings.json` and their sums.
+
+    Each clip has a scale of its own, so that no clip's features depend on the company it is in.
+    """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "settings.json").unlink(missing_ok=True)  # written last again: its presence says that the rest is whole
-    frames, step, low = _quantise(made.frames)
-    contours, contour_step, contour_low = _quantise(made.contours.reshape(-1, 1))
-    np.savez_compressed(
-        out / "features.npz", frames=frames, step=step, low=low, lengths=np.diff(made.starts).astype(np.uint16),
-        contours=contours.reshape(made.contours.shape), contour_step=contour_step, contour_low=contour_low)
-    made.clips.to_csv(out / "clips.csv", index=False, lineterminator="\n")
-    spread = made.frames.std(axis=0)
+    frames, step, low = (np.stack(part) if number else np.concatenate(part) for number, part in enumerate(
+        zip(*map(_quantise, made.sequences), strict=True)))
+    contours, contour_step, contour_low = _quantise(made.contours.T)
+    spread = np.maximum(made.frames.std(axis=0), 1e-9)
     text = {"settings": asdict(made.settings), "clips": len(made.clips), "frames": len(made.frames),
-            "largest_error_in_sd": round(float((step / 2 / np.maximum(spread, 1e-9)).max()), 4),
-            "largest_contour_error": round(float(contour_step[0] / 2), 4), **meta}
-    (out / "settings.json").write_text(json.dumps(text, indent=1) + "\n")
-
-
-def _meta(folder):
-    path = Path(folder) / "settings.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+            "largest_error_in_sd": round(float((step / 2 / spread).max()), 4),
+            "largest_contour_error": round(float(contour_step.max() / 2), 4), **meta}
+    with files.whole(out / "features.npz") as handle:
+        np.savez_compressed(
+            handle, frames=frames, step=step, low=low, lengths=np.diff(made.starts).astype(np.uint16),
+            contours=contours.T, contour_step=contour_step[:, None], contour_low=contour_low[:, None])
+    with files.whole(out / "clips.csv") as handle:
+        handle.write(as_csv(made.clips))
+    with files.whole(out / "settings.json") as handle:
+        handle.write((json.dumps(text, indent=1) + "\n").encode())
+    files.seal(out, FILES)
 
 
 def load(folder=SHIPPED):
-    """Open the features of a folder, by default those of RAVDESS that ship with the project, as a FeatureSet.
+    """Open the features of a folder as a FeatureSet; without one, those of RAVDESS that ship with the project.
 
     A list of folders is opened as one, clips and speakers named by their corpus first. Raises FileNotFoundError when a
-    folder holds no features, and ValueError when its files, or several folders, disagree.
+    folder holds no features, DamagedError when they are not what was written, and ValueError when folders disagree.
     """
-    if not isinstance(folder, str | Path):
+    if isinstance(folder, list | tuple):
         return _joined([load(one) for one in folder])
-    folder, meta = Path(folder), _meta(folder)
-    if not meta:
-        raise FileNotFoundError(f"no features in {folder} (settings.json is missing); make them with "
+    folder = Path(folder or SHIPPED)
+    if not (folder / files.SUMS).is_file():
+        raise FileNotFoundError(f"no features in {folder} ({files.SUMS} is missing); make them with "
                                 f"python -m ser_utils extract RECORDINGS --out {folder}")
-    with np.load(folder / "features.npz", allow_pickle=False) as arrays:
-        frames = arrays["frames"] * arrays["step"] + arrays["low"]
+    remedy = "git checkout it" if folder == SHIPPED else "extract them again"
+    table, packed, settings = (io.BytesIO(files.verified(folder / name, remedy)) for name in FILES)
+    with np.load(packed, allow_pickle=False) as arrays:
+        lengths = arrays["lengths"].astype(np.int64)
+        step, low = (arrays[name] if arrays[name].ndim == 1 else np.repeat(arrays[name], lengths, axis=0)
+                     for name in ("step", "low"))  # one scale for all clips, as in what ships, or one for each
+        frames = arrays["frames"] * step + low
         contours = arrays["contours"] * arrays["contour_step"] + arrays["contour_low"]
-        starts = np.concatenate([[0], np.cumsum(arrays["lengths"], dtype=np.int64)])
-    clips = pd.read_csv(folder / "clips.csv", dtype=TEXT, keep_default_na=False, na_values=[""])
-    if not len(clips) == meta["clips"] == len(starts) - 1 == len(contours) or len(frames) != starts[-1]:
-        raise ValueError(f"{folder}: clips.csv and features.npz disagree about the clips; extract them again")
-    return FeatureSet(clips, frames.astype(np.float32, copy=False), starts, contours.astype(np.float32),
-                      features.Settings(**meta["settings"]))
+    return FeatureSet(pd.read_csv(table, **READ), frames.astype(np.float32, copy=False),
+                      np.cumsum([0, *lengths]), contours.astype(np.float32, copy=False),
+                      features.Settings(**json.load(settings)["settings"]))
 
 
 def _joined(sets):

@@ -9,7 +9,6 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import MINIATURE
 from ser_utils import audio
 
 SR = 16000

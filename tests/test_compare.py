@@ -41,7 +41,7 @@ def command(place, *arguments, program=("-m", "ser_utils")):
 
 
 def kept(folder):
-    return {path.name: path.read_bytes() for path in sorted((folder / "build" / "units").glob("*.csv"))}
+    return {path.name: path.read_bytes() for path in sorted((folder / "build" / "units").glob("*.csv.gz"))}
 
 
 def test_alone_in_parallel_killed_and_resumed_give_the_same(place, miniature, tmp_path_factory):

@@ -135,7 +135,7 @@ def test_every_name_of_a_published_corpus_is_read(tmp_path, corpus):
     assert len(clips) == known.clips == clips["clip"].nunique()
     assert clips["speaker"].nunique() == known.speakers
     assert set(clips["emotion"]) == set(known.emotions)
-    assert set(known.males) == set(clips[clips["gender"] == "male"]["speaker"])
+    assert set(known.men) == set(clips[clips["gender"] == "male"]["speaker"])
     assert clips["native"].nunique() == len(known.words["emotion"])
     women = {"ravdess": 12, "ravdess-song": 11, "savee": 0, "tess": 2, "crema-d": 43}[corpus]
     assert clips[clips["gender"] == "female"]["speaker"].nunique() == women

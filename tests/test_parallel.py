@@ -52,7 +52,7 @@ class Cluster:
         """What compare keeps of each unit: file name to bytes."""
         done = self.compare(out, *arguments)
         assert done.wait(240) == 0, (self.folder / out / "err").read_text()
-        return {path.name: path.read_bytes() for path in (self.folder / out / "build" / "units").glob("*.csv")}
+        return {path.name: path.read_bytes() for path in (self.folder / out / "build" / "units").glob("*.csv.gz")}
 
     def compare(self, out, *arguments):
         (self.folder / out).mkdir()
@@ -90,11 +90,11 @@ def test_two_workers_give_what_one_machine_gives_though_one_is_killed(cluster):
     cluster.wait_for(2)
     running = cluster.compare("spread", "--fold", 0, 1, 2, "--scheduler", cluster.address)
     units = cluster.folder / "spread" / "build" / "units"
-    while not list(units.glob("*.csv")) and running.poll() is None:
+    while not list(units.glob("*.csv.gz")) and running.poll() is None:
         time.sleep(0.05)
     os.killpg(dying.pid, signal.SIGKILL)
     assert running.wait(240) == 0, (cluster.folder / "spread" / "err").read_text()
-    assert {path.name: path.read_bytes() for path in units.glob("*.csv")} == expected
+    assert {path.name: path.read_bytes() for path in units.glob("*.csv.gz")} == expected
 
 
 def test_workers_that_would_give_something_else_are_refused(cluster, capsys):

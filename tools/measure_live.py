@@ -41,7 +41,7 @@ def condition(name, folder, clips):
         made = Parallel(-1)(delayed(heard)(Path(folder) / clip, name, row)
                             for row, clip in enumerate(clips["path"]))
         np.savez(path, frames=np.concatenate(made), ends=np.cumsum([len(one) for one in made]))
-    with np.load(path) as kept:
+    with np.load(path, allow_pickle=False) as kept:
         return np.split(kept["frames"], kept["ends"][:-1])
 
 
@@ -121,7 +121,7 @@ def main():
     jobs = (delayed(fold_of)(*fold) for fold in folds)
     made = list(each(jobs, len(folds), "folds", "fold", jobs=2))
     rows = pd.concat([*(pd.read_csv(path, dtype={"speaker": str}) for path in made), strangers(options.emodb)])
-    publish.write(rows, RESULTS)
+    compare.write(rows, RESULTS / "predictions.csv.gz")
     publish.note(RESULTS, looks, rows)
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
-from ser_utils import audio, augment, features, live, models, publish, runtime, scores, splits, store
+from ser_utils import audio, augment, features, files, live, models, publish, runtime, scores, splits, store
 
 COPIES = 2  # of every clip, through microphones, among those that speech is compared with
 
@@ -152,6 +152,7 @@ def main():
                 "limit": top} if name == "emotion" else {}
         export(classifier, live.MODELS / f"live_{name}.npz", **more)
     (live.MODELS / "live.json").write_text(json.dumps(about, indent=1) + "\n")
+    files.seal(live.MODELS, ["live.json", *(f"live_{name}.npz" for name in live.RECIPES)])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Files that are there whole or not at all, and that are noticed when they are no longer what was written."""
+
+import hashlib
+import os
+from contextlib import contextmanager
+
+SUMS = "SHA256SUMS"  # as sha256sum writes it, and checks it
+
+
+@contextmanager
+def quiet():
+    """What native libraries write to standard error goes nowhere: decoders grumble there, and TensorFlow says hello."""
+    saved = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+class DamagedError(ValueError):
+    """A file that is not what was written: which, and what helps."""
+
+
+@contextmanager
+def whole(path):
+    """A binary file to write, which takes its name once all of it is on the disk; until then the old one stays."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())  # or a power cut might leave the name and no content
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def seal(folder, names):
+    """Write down what the files of a folder are now, for `verified`."""
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    with whole(folder / SUMS) as handle:
+        handle.write("".join(lines).encode())
+
+
+def verified(path, remedy):
+    """The bytes of a file that `seal` has seen. FileNotFoundError without one, DamagedError with remedy for others."""
+    lines = (path.parent / SUMS).read_text(encoding="utf-8", errors="replace").splitlines()
+    known = dict(reversed(line.split(maxsplit=1)) for line in lines if len(line.split(maxsplit=1)) == 2)
+    content = path.read_bytes()
+    if known.get(path.name) != hashlib.sha256(content).hexdigest():
+        raise DamagedError(f"{path}: not what was written ({SUMS} beside it says otherwise); {remedy}")
+    return content
