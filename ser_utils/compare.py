@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 import zlib
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -151,9 +152,10 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, sc
     work = (delayed(_done)(unit, shown) for unit in waiting)
     finished = each(work, len(units), "comparing", "unit", ordered=False, jobs=jobs, scheduler=scheduler,
                     same=partial(_recipes, sorted(recipes), shown), progress=progress, done=len(units) - len(waiting))
-    for unit, rows, history in finished:
-        _keep(rows, history, paths[unit])
-        kept[unit] = _kept(paths[unit])
+    with closing(finished):  # and its bar, before anybody speaks of an error
+        for unit, rows, history in finished:
+            _keep(rows, history, paths[unit])
+            kept[unit] = _kept(paths[unit])
     return pd.concat([kept[unit][0] for unit in units], ignore_index=True), {
         unit: history for unit, (_, history) in kept.items()}
 

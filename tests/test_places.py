@@ -14,7 +14,7 @@ READ_ONLY = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--i
 WALK = """
 {python} -m ser_utils predict "{root}/data/this_coffee_sucks.flac"
 {python} -m ser_utils extract "{recordings}" --out features --no-pitch
-{python} -m ser_utils compare --features features --model chance svm --fold 0
+{python} -m ser_utils compare --features features --model chance --fold 0
 {python} "{root}/tools/pages.py"
 {python} -m ser_utils report
 """
