@@ -2,7 +2,8 @@
 
 The modules follow the data, each using only those before it: `corpora` and `audio`, `features`, `descriptors` and
 `store`, `splits`, `augment`, `networks`, `sequence` and `models`, `compare`, `scores` and `publish`, `plots`, `report`.
-Beside that line stands the voice that nobody labelled: `recorder`, `runtime`, `live`, `distort`.
+`files` writes what is kept. Beside that line stands the voice that nobody labelled: `recorder`, `runtime`, `live`,
+`distort`.
 """
 
 __version__ = "0.1.0"

@@ -5,6 +5,7 @@ import shutil
 import stat
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from ser_utils import corpora
@@ -29,17 +30,18 @@ def fetch(corpus, folder=None, *, progress=True):
                          f"Licence: {corpus.licence}. Cite: {corpus.citation}")
     if folder.exists() and any(folder.iterdir()):
         raise FetchError(f"{folder} is there and not empty; remove it to fetch {corpus.title} again")
-    archive = _download(corpus, folder.parent, progress)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    place = folder.with_name(f".{folder.name}.partial")  # of all that is not whole yet, of killed runs too
+    partial = place / f"{os.getpid()}"
     try:
-        unpack(archive, partial, progress=progress)
+        unpack(_download(corpus, place, progress), partial, progress=progress)
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
+        shutil.rmtree(place, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    archive.unlink(missing_ok=True)
+        with suppress(OSError):
+            place.rmdir()  # unless an archive is in it, to go on from
     return folder
 
 

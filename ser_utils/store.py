@@ -100,7 +100,7 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
     """Features of every recording of a corpus, written to `out`, or read from there if nothing has changed.
 
     Runs over `jobs` processes (-1: one a core), or a Dask scheduler's workers, who see the folder at the same path.
-    Without `pitch` its columns stay empty and the rest takes a tenth of the time.
+    Without `pitch` its columns stay empty and the rest takes a twentieth of the time.
     Returns a FeatureSet of what could be used, and a list of the AudioErrors of what could not. Raises CorpusError when
     the folder holds no recording, or none that can be used.
     """

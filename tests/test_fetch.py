@@ -96,7 +96,7 @@ def link(target):
 def test_what_would_leave_the_folder_is_refused(server, tmp_path, files):
     with pytest.raises(fetch.FetchError, match="do not trust it"):
         fetch.fetch(server(zipped({"good.wav": b"x"} | files)), tmp_path / "a" / "ravdess", progress=False)
-    assert [path.name for path in tmp_path.rglob("*")] == ["a", "speech.zip"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", ".ravdess.partial", "speech.zip"]
 
 
 def test_a_bomb_is_refused_before_it_goes_off(server, tmp_path, monkeypatch):
@@ -115,8 +115,8 @@ def test_a_zip_that_lies_about_its_size_or_is_none(server, tmp_path):
     for bad in (body[:at] + (10).to_bytes(4, "little") + body[at + 4:], b"no zip", body[:-30]):
         with pytest.raises(fetch.FetchError, match="no readable zip"):
             fetch.fetch(server(bad), tmp_path / "ravdess", progress=False)
-        (tmp_path / "speech.zip").unlink()
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.rglob("*")] == [".ravdess.partial", "speech.zip"]
+        (tmp_path / ".ravdess.partial" / "speech.zip").unlink()
 
 
 def test_the_commands(server, tmp_path, monkeypatch, capsys):

@@ -45,7 +45,7 @@ def code_lines(path):
 def test_the_package_stays_small():
     modules = list((ROOT / "ser_utils").glob("*.py"))
     assert sum(map(code_lines, modules)) <= 2500
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules) <= 3500  # all of them
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules) <= 3600  # all of them
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed; the README has commands without it")

@@ -1,4 +1,4 @@
-"""Put the published figures into README.md, docs/results.md, models/README.md and data/README.md.
+"""Put the published figures into README.md, SECURITY.md, docs/results.md and the READMEs of models, data, benchmarks.
 
     python tools/update_readme.py
 """
@@ -7,6 +7,7 @@ import json
 import re
 
 import matplotlib
+import measured
 import model_card
 import pandas as pd
 
@@ -65,6 +66,14 @@ def declared():
     return "\n".join([*lines, "", *(f"- {title}: {citation}." for citation, title in reversed(cited.items()))])
 
 
+def pages(found):
+    """What stands between the marks of every page. dict of Path to dict of mark to text"""
+    return {README: parts(found) | {"bench": measured.brief(), "machine": measured.machine()},
+            measured.FOLDER / "README.md": {name: getattr(measured, name)() for name in ("bench", "machine", "equal")},
+            corpora.ROOT / "SECURITY.md": {"robustness": measured.robustness()},
+            model_card.CARD: model_card.parts(), DATA: {"corpora": declared()}}
+
+
 def fill(path, texts):
     """Put every part between its marks in a file."""
     path.write_text(filled(path.read_text(encoding="utf-8"), texts), encoding="utf-8")
@@ -91,9 +100,8 @@ def everything(found):
 def main():
     """Rewrite what stands between the marks, the page of tables, and docs/confusion_cnn.png."""
     found = summaries()
-    fill(README, parts(found))
-    fill(model_card.CARD, model_card.parts())
-    fill(DATA, {"corpora": declared()})
+    for path, texts in pages(found).items():
+        fill(path, texts)
     RESULTS.write_text(everything(found), encoding="utf-8")
     predictions = publish.load()
     rows = predictions[(predictions[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
