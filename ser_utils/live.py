@@ -148,8 +148,8 @@ def _samples(y, sr):
         full = 2.0 ** (8 * y.dtype.itemsize - 1)
         y = y / full - (y.dtype.kind == "u")
     y = y.astype(np.float32)
-    if not np.abs(y).max() <= 1e6:
-        raise ValueError("samples hold NaN, infinity or millions; record them again")
+    if not np.abs(y).max() <= 1e30:
+        raise ValueError("samples hold NaN, infinity or nearly that; record them again")
     return y
 
 

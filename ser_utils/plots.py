@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ser_utils import features
+from ser_utils import features, scores
 
 SEQUENTIAL = "viridis"  # even in lightness: readable in grey and to every eye
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito 2008
@@ -35,6 +35,20 @@ def confusion(counts, classes, title="", normalise=True, ax=None, colorbar=True)
     ax.tick_params(axis="y", rotation=0)
     ax.tick_params(axis="x", rotation=45)
     plt.setp(ax.get_xticklabels(), ha="right", rotation_mode="anchor")
+    return ax
+
+
+def recall_by_class(predictions, ax=None):
+    """Recall of each class for each model of one protocol and labelling, and chance. Returns the Axes."""
+    classes = scores.classes(predictions)
+    ax = _axes(ax, (7.4, 4))
+    for number, (model, rows) in enumerate(predictions.groupby("model", sort=False)):
+        ax.plot(100 * scores.recalls(scores.confusion(rows)), marker=MARKS[number % len(MARKS)],
+                color=COLOURS[number % len(COLOURS)], linestyle=":", label=model)
+    ax.axhline(100 / len(classes), color="0.4", linewidth=1, linestyle="--", label="chance")
+    ax.set_xticks(range(len(classes)), [name.replace("_", " ") for name in classes], rotation=30, ha="right")
+    ax.set(ylabel="recall (%)", ylim=(0, 100))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.15), ncols=7, frameon=False)
     return ax
 
 

@@ -110,6 +110,8 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
     fingerprint = _fingerprint(folder, clips, settings, pitch)
     if cached := _cached(out, fingerprint):
         return cached
+    if pitch:  # alone first: processes that compile librosa's code at once can spoil its cache on disk (numba #10128)
+        descriptors.describe(*[np.sin(np.arange(4000, dtype=np.float32))] * 2, 16000)
     work = (delayed(_one)(folder.resolve(), row, settings, pitch) for row in clips.to_dict("records"))
     results = list(each(work, len(clips), "extracting", "clip", jobs=jobs, scheduler=scheduler, same=code_here,
                         progress=progress))

@@ -143,6 +143,9 @@ def test_every_other_figure_draws_what_it_is_given():
                                                  "val_accuracy": [0.2, 0.3]}})
     assert [list(drawn.get_ydata()) for drawn in right.lines] == [[10, 50], [20, 30]]  # per cent
     assert (left.get_ylabel(), right.get_ylabel()) == ("loss", "accuracy (%)")
+    many = pd.concat([predictions().assign(model=f"model {number}") for number in range(9)])
+    recall = plots.recall_by_class(many)
+    assert len(recall.lines) == 10  # chance among them
 
 
 # The published figures, without ser_utils: from here on only pandas and scikit-learn compute
