@@ -42,7 +42,7 @@ def read(path):
     """A recording as mono, channels averaged, [shape=(samples,)], float32 in [-1, 1], and its rate in Hz.
 
     WAV, FLAC, OGG or MP3: whatever libsndfile reads. Raises AudioError when the file is unreadable, empty, truncated,
-    shorter than 0.1 s, longer than 60 s, silent, or holds NaN.
+    shorter than 0.1 s, longer than 60 s, silent, holds NaN, or has levels, rates or channels that no recorder gives.
     """
     path = Path(path)
     with opened(path) as sound:

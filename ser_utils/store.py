@@ -88,8 +88,9 @@ def _fingerprint(folder, clips, *how):
     digest = hashlib.blake2b(f"{how} {code_here()}".encode(), digest_size=16)
     digest.update(as_csv(clips))
     for path in clips["path"]:
+        file = Path(folder) / path
         try:
-            digest.update(path.encode(*BYTES) + (Path(folder) / path).read_bytes())
+            digest.update(path.encode(*BYTES) + (file.read_bytes() if file.is_file() else b"no file"))
         except OSError:  # reported by name when the clip is read
             digest.update(b"unreadable")
     return digest.hexdigest()

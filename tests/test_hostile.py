@@ -225,3 +225,13 @@ def test_samples_far_beyond_full_scale_are_refused(tmp_path, level, why):
     soundfile.write(tmp_path / "a.wav", np.resize([level, -level], 16000), 16000, subtype="FLOAT")
     with pytest.raises(audio.AudioError, match=why):
         audio.load(tmp_path / "a.wav")
+
+
+@pytest.mark.filterwarnings("ignore::ser_utils.corpora.CorpusWarning")
+def test_a_table_that_names_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    (tmp_path / "b.flac").write_bytes(VOICE.read_bytes())
+    (tmp_path / "my.csv").write_text("path,emotion\na.wav,sad\nb.flac,angry\nnowhere.wav,sad\n")
+    made, errors = store.extract(tmp_path / "my.csv", tmp_path / "out", "own", pitch=False, jobs=1, progress=False)
+    assert made.clips["path"].tolist() == ["b.flac"]
+    assert ["it is no file" in str(error) for error in errors] == [True, False]

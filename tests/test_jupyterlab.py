@@ -4,7 +4,8 @@ import pytest
 
 from ser_utils import corpora
 
-NUMBERED = sorted((corpora.ROOT / "notebooks").glob("*.ipynb"))
+# those with what only a browser shows: players, progress bars, the microphone; nbval and make run try all
+NUMBERED = sorted((corpora.ROOT / "notebooks").glob("0[135]_*.ipynb"))
 WAIT = 180_000  # ms, on a busy machine
 
 
