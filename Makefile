@@ -33,7 +33,7 @@ reproduce: .venv/ready  ## every published fold and seed, to build/results; resu
 
 fuzz: .venv/ready  ## 2,000 hostile files, 60 kills: tests at length, into benchmarks/robustness.json
 	SER_FUZZ=2000 SER_KILLS=60 SER_RECORD=$(CURDIR)/benchmarks/robustness.json \
-	$(PY) -m pytest tests/test_hostile.py tests/test_killed.py tests/test_rot.py tests/test_places.py tests/test_safety.py
+	$(PY) -m pytest tests/test_hostile.py tests/test_killed.py
 
 bench: build/bench/ready  ## time the fast paths against their alternatives, half an hour (SER_DATA=folder of RAVDESS, else the miniature)
 	$(PY) benchmarks/bench.py

@@ -121,7 +121,10 @@ class Contender:
         with np.load(path, allow_pickle=False) as kept:
             return [kept[name] for name in kept.files]
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait()
 
@@ -129,7 +132,7 @@ class Contender:
 class Cold:
     """The same as a whole process a turn."""
 
-    def __init__(self, what):
+    def __init__(self, what, outside=False):
         programs = {"predict": ["-m", "ser_utils", "predict", *what[1:]],
                     "empty": ["-c", "import argparse, numpy, soundfile, soxr"]}
         self.process, self.arguments = None, programs.get(what[0], [str(HERE / "work.py"), *what])
@@ -141,7 +144,10 @@ class Cold:
         self.process.communicate("go\n")
         return time.perf_counter() - before
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         pass
 
 
@@ -150,7 +156,7 @@ def environment():
     return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (corpora.ROOT, HERE))), "TQDM_DISABLE": "1"}
 
 
-def peak(contender, pause=0.02):
+def peak(contender, pause):
     """A turn in which memory is looked at, every `pause` seconds and what that takes.
 
     Returns seconds and the most memory of its processes together, in MB (proportional set size).
@@ -176,25 +182,18 @@ def peak(contender, pause=0.02):
 
 def measure(group, place, rounds=None):
     """All turns of a group. Returns the rows for results.json; AssertionError where results differ that must not."""
-    make = Cold if group.cold else Contender
+    make, rounds = Cold if group.cold else Contender, rounds or group.rounds
+    named = [("ours", group.ours, False), *((row.against, row.contender, row.outside) for row in group.rows),
+             *([("limit", group.limit, False)] if group.limit else [])]
+    turns = rounds + (not group.slow)  # the last is to look at memory; where it takes minutes its time counts too
     with ExitStack() as open_:
-        made = {"ours": make(group.ours)}
-        open_.callback(made["ours"].close)
-        for row in group.rows:
-            made[row.against] = Cold(row.contender) if group.cold else Contender(row.contender, row.outside)
-            open_.callback(made[row.against].close)
-        if group.limit:
-            made["limit"] = make(group.limit)
-            open_.callback(made["limit"].close)
+        made = {name: open_.enter_context(make(what, outside)) for name, what, outside in named}
         times, memory = {name: [] for name in made}, {}
-        for turn in tqdm(range(rounds or group.rounds), group.work, unit="turn"):
+        for turn in tqdm(range(turns), group.work, unit="turn"):
             for name in list(made)[::1 if turn % 2 else -1]:
-                if group.slow and turn == (rounds or group.rounds) - 1:
-                    seconds, memory[name] = peak(made[name], 1)  # no turn for memory alone
-                else:
-                    seconds = made[name].go()
-                times[name].append(seconds)
-        memory = {name: peak(one)[1] for name, one in made.items()} if not group.slow else memory
+                seconds, memory[name] = peak(made[name], 1 if group.slow else 0.02) if turn == turns - 1 else (
+                    made[name].go(), 0)
+                times[name] += [seconds] * (turn < rounds)
         ours = made["ours"].result(place) if any(row.same is not None for row in group.rows) else None
         return [_line(group, row, times, memory, _difference(ours, made[row.against].result(place))
                       if row.same is not None else None) for row in group.rows]
@@ -221,30 +220,25 @@ def equal(place):
     """What no row can show: that a fast path gives the plain one's result. dict of name to the largest difference"""
     once = {}
     for model in ("cnn", "lstm"):
-        contender = Contender(("epoch_equal", model))
-        contender.go()
-        bare, padded = contender.result(place)[0]
-        contender.close()
+        with Contender(("epoch_equal", model)) as contender:
+            contender.go()
+            bare, padded = contender.result(place)[0]
         once[f"{model}: loss of an epoch, padded to the stretch and to twice its length"] = float(abs(bare - padded))
     for name, pair in {
             "probabilities through NumPy and through Keras": [
                 (kind, str(VOICE), str(place)) for kind in ("through_keras", "through_numpy")],
             "probabilities of three units over two processes and in one": [
                 ("folds_ours", jobs, "3") for jobs in "21"]}.items():
-        both = [Contender(what) for what in pair]
-        for one in both:
+        with Contender(pair[0]) as one, Contender(pair[1]) as other:
             one.go()
-        once[name] = _difference(*(one.result(place) for one in both))
-        for one in both:
-            one.close()
+            other.go()
+            once[name] = _difference(one.result(place), other.result(place))
     assert all(difference < 1e-3 for difference in once.values()), once
     return once
 
 
-def prepare(place, source, count):
-    """Recordings to work on: as WAV and as FLAC, as a corpus of 1×, 4× and 16× clips, and long ones."""
-    clips = corpora.read(source)
-    chosen = clips.iloc[np.linspace(0, len(clips) - 1, count).astype(int)]
+def prepare(place, source, chosen):
+    """Recordings of a clips table as WAV and as FLAC, as a corpus of 1×, 4× and 16× clips, and as long ones."""
     long = []
     for number, path in enumerate(tqdm(chosen["path"], "preparing", unit="clip")):
         y, sr = soundfile.read(Path(source) / path, dtype="int16")
@@ -261,19 +255,18 @@ def prepare(place, source, count):
         soundfile.write(place / f"{seconds}.wav", np.resize(np.concatenate(long), seconds * sr), sr, subtype="PCM_16")
 
 
-def growth(place, turns=3):
+def growth(place, turns=9):
     """Seconds and MB by the number of clips and by their length. list of dict"""
     own = [(place / f"own_{times}", len(list((place / f"own_{times}").rglob("*.wav")))) for times in TIMES]
-    there = [(name, (contender, str(folder)), count, "clips") for folder, count in own
-             for name, contender in (("extract --no-pitch", "clips"), ("open the features", "clips_read"))]
+    there = [(name, (contender, str(folder), "own"), count, "clips") for folder, count in own for name, contender in
+             (("extract --no-pitch", "cache_extract_no_pitch"), ("open the features", "cache_read"))]
     there += [(name, (contender, str(place / f"{seconds}.wav")), seconds, "s") for seconds in LENGTHS
               for name, contender in (("MFCC", "length"), ("predict", "warm_ours"))]
     found = []
     for name, what, size, unit in tqdm(there, "growth", unit="point"):
-        contender = Contender(what)
-        seconds = statistics.median(contender.go() for _ in range(turns))
-        found.append({"what": name, "size": size, "unit": unit, "seconds": seconds, "memory_mb": peak(contender)[1]})
-        contender.close()
+        with Contender(what) as contender:
+            seconds, memory = statistics.median(contender.go() for _ in range(turns)), peak(contender, 0.02)[1]
+        found.append({"what": name, "size": size, "unit": unit, "seconds": seconds, "memory_mb": memory})
     return found
 
 
@@ -325,12 +318,15 @@ def main():
     source = source if source.is_dir() else corpora.ROOT / "data" / "miniature"
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        prepare(place, source, min(options.clips, len(corpora.read(source))))
+        clips = corpora.read(source)
+        count = min(options.clips, len(clips))
+        prepare(place, source, clips.iloc[np.linspace(0, len(clips) - 1, count).astype(int)])
         chosen = [group for group in groups(place)
                   if not options.only or any(word in group.work for word in options.only)]
         if any(group.work.startswith("predict") for group in chosen):
-            Contender(("keras_pair", folder)).close()
-        found = {"machine": machine(), "clips": options.clips, "corpus": corpora.read(source)["corpus"].iloc[0],
+            with Contender(("keras_pair", folder)):
+                pass  # it writes them while it is made ready
+        found = {"machine": machine(), "clips": count, "corpus": clips["corpus"].iloc[0],
                  "rows": [line for group in chosen for line in measure(group, place, options.rounds)]}
         if not options.only:
             found |= {"equal": equal(place), "growth": growth(place)}

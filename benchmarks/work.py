@@ -18,7 +18,9 @@ BATCH = 16
 
 
 def _recordings(folder):
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix in (".wav", ".flac"))
+    from ser_utils import corpora
+
+    return corpora.recordings(Path(folder))
 
 
 def _over_two(function, paths):
@@ -138,47 +140,43 @@ def _stage(folder, function):
     return _made_ready(lambda: [function(y) for y in clips], lambda: function(clips[0]))
 
 
-def _extract(folder, **how):
+def cache_extract(folder, corpus="ravdess", pitch=True):
+    """`extract`: MFCCs, the original's feature, and descriptors, written."""
     from ser_utils import store
 
     def work():
         with tempfile.TemporaryDirectory() as out:
-            return store.extract(folder, out, jobs=2, progress=False, **how)[0].frames
+            return store.extract(folder, out, corpus, pitch=pitch, jobs=2, progress=False)[0].frames
 
-    return _made_ready(work, lambda: _over_two(partial(store._one, folder, settings=store.features.Settings(), **how),
-                                               store.corpora.read(folder).head(2).to_dict("records")))
-
-
-def cache_extract(folder):
-    """`make extract`: MFCCs, the original's feature, and descriptors with pitch, written."""
-    return _extract(folder)
+    one = partial(store._one, folder, settings=store.features.Settings(), pitch=pitch)
+    return _made_ready(work, lambda: _over_two(one, store.corpora.read(folder, corpus).head(2).to_dict("records")))
 
 
-def cache_extract_no_pitch(folder):
+def cache_extract_no_pitch(folder, corpus="ravdess"):
     """The same with --no-pitch."""
-    return _extract(folder, pitch=False)
+    return cache_extract(folder, corpus, pitch=False)
 
 
-def _kept(folder):
+def _kept(folder, corpus):
     from ser_utils import store
 
-    out = tempfile.mkdtemp()
-    store.extract(folder, out, jobs=2, progress=False)
-    return out
+    out = tempfile.TemporaryDirectory()
+    store.extract(folder, out.name, corpus, pitch=False, jobs=2, progress=False)
+    return out  # goes with whoever holds it
 
 
-def cache_read(folder):
+def cache_read(folder, corpus="ravdess"):
     """What was written, opened again."""
     from ser_utils import store
 
-    out = _kept(folder)
-    return _made_ready(lambda: store.load(out).frames, lambda: store.load(out))
+    out = _kept(folder, corpus)
+    return _made_ready(lambda: store.load(out.name).frames, lambda: store.load(out.name))
 
 
 def cache_limit(folder):
     """Nothing but unpacking the bytes."""
-    out = Path(_kept(folder))
-    return lambda: np.load(out / "features.npz", allow_pickle=False)["frames"]
+    out = _kept(folder, "ravdess")
+    return lambda: np.load(Path(out.name, "features.npz"), allow_pickle=False)["frames"]
 
 
 def _training():
@@ -362,7 +360,9 @@ def warm_original(path):
 
 def warm_limit(path):
     """Nothing but reading the file and multiplying: five views for the emotion, one for the gender."""
-    clip = len(_trimmed(path)) // 256 + 1
+    from ser_utils import features
+
+    clip = len(features.clip_features(path))
     multiply = _multiplying(5 * multiply_adds("cnn", -(-clip // 32) * 32) + multiply_adds("cnn", clip, width=64))
 
     def work():
@@ -393,7 +393,7 @@ def through_keras(path, folder):
     from ser_utils import features
 
     both = [_opened(folder, name) for name in ("emotion", "gender")]
-    return lambda: np.concatenate([one.predict_proba([features.mfcc(_trimmed(path))])[0] for one in both])
+    return lambda: np.concatenate([one.predict_proba([features.clip_features(path)])[0] for one in both])
 
 
 def _opened(folder, name):
@@ -414,27 +414,7 @@ def through_numpy(path, folder):
     from ser_utils.runtime import Network
 
     networks = [Network(Path(folder, f"live_{name}.npz")) for name in ("emotion", "gender")]
-    return lambda: np.concatenate([one.predict_proba(features.mfcc(_trimmed(path))) for one in networks])
-
-
-def clips(folder):
-    """`extract --no-pitch` of somebody's own corpus."""
-    from ser_utils import store
-
-    def work():
-        with tempfile.TemporaryDirectory() as out:
-            store.extract(folder, out, "own", pitch=False, jobs=2, progress=False)
-
-    return work
-
-
-def clips_read(folder):
-    """The features of it opened."""
-    from ser_utils import store
-
-    out = tempfile.mkdtemp()
-    store.extract(folder, out, "own", pitch=False, jobs=2, progress=False)
-    return lambda: store.load(out)
+    return lambda: np.concatenate([one.predict_proba(features.clip_features(path)) for one in networks])
 
 
 def length(path):
@@ -442,12 +422,6 @@ def length(path):
     from ser_utils import features
 
     return _made_ready(lambda: features.clip_features(path), lambda: features.clip_features(path))
-
-
-def _trimmed(path):
-    from ser_utils import audio
-
-    return audio.trim(audio.load(path))
 
 
 def main(name, *arguments):

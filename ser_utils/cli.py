@@ -85,7 +85,7 @@ def _add_extract(commands):
     extract.add_argument("--corpus", default="ravdess", choices=[*corpora.CORPORA, corpora.OWN],
                          help="default: %(default)s")
     extract.add_argument("--out", metavar="DIR", help="default: build/features/CORPUS, or the name of your own")
-    extract.add_argument("--no-pitch", action="store_true", help="twenty times as quick; only figures in the notebooks "
+    extract.add_argument("--no-pitch", action="store_true", help="far quicker; only figures in the notebooks "
                          "01, 02 and 04 use pitch")
     _add_workers(extract)
     extract.add_argument("--strict", action="store_true", help="exit with 1 when a clip had to be left out")

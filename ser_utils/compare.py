@@ -185,8 +185,7 @@ def _done(unit, shown):
 
 
 def _keep(rows, history, path):
-    with files.whole(path.with_suffix(".json.gz")) as handle:
-        handle.write(gzip.compress(json.dumps(history).encode(), mtime=0))
+    files.write(path.with_suffix(".json.gz"), gzip.compress(json.dumps(history).encode(), mtime=0))
     write(rows, path)
 
 
@@ -203,14 +202,12 @@ def _kept(path):
 
 def write(rows, path):
     """A predictions table into its place, whole, and with a checksum that is looked at when it is read."""
-    with files.whole(path) as handle:  # neither time nor name inside, so that the same rows give the same file
-        handle.write(gzip.compress(store.as_csv(rows), mtime=0))
+    files.write(path, gzip.compress(store.as_csv(rows), mtime=0))  # no time inside: the same rows, the same file
 
 
 def keep(folder, rows, histories, note=""):
     """Leave what `run` gave in a folder, for the report: predictions, a history a model, and a note of the corpus."""
     folder.mkdir(parents=True, exist_ok=True)
     curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
-    with files.whole(folder / "about.json") as handle:
-        handle.write(json.dumps({"note": note, "curves": curves}).encode())
+    files.write(folder / "about.json", json.dumps({"note": note, "curves": curves}).encode())
     write(rows, folder / "predictions.csv.gz")

@@ -21,13 +21,14 @@ def describe(y, speech, sr, pitch=True):
     """Duration, level, pitch and brightness of one clip, as recorded and with the silence at its ends cut off.
 
     Pitch is pYIN's (Mauch & Dixon 2014, `librosa.pyin`); its statistics are NaN where nothing is voiced, and without
-    `pitch`, which takes twenty times as long as all the rest. Returns a dict of float, keyed as `COLUMNS`.
+    `pitch`, which takes far longer than all the rest. Returns a dict of float, keyed as `COLUMNS`.
     """
-    import librosa
+    f0, voiced = np.array([np.nan]), np.array(np.nan)
+    if pitch:
+        import librosa
 
-    f0, voiced, _ = librosa.pyin(speech, fmin=F0_MIN, fmax=F0_MAX, sr=sr, frame_length=1024, hop_length=256) \
-        if pitch else (np.empty(0), np.array(np.nan), None)
-    f0 = f0[voiced] if f0.size and voiced.any() else np.array([np.nan])
+        heard, voiced, _ = librosa.pyin(speech, fmin=F0_MIN, fmax=F0_MAX, sr=sr, frame_length=1024, hop_length=256)
+        f0 = heard[voiced] if voiced.any() else f0
     low, high = np.percentile(f0, [10, 90])
     power = np.abs(np.fft.rfft(speech)) ** 2
     return {

@@ -24,13 +24,12 @@ class DamagedError(ValueError):
     """A file that is not what was written: which, and what helps."""
 
 
-@contextmanager
-def whole(path):
-    """A binary file to write, which takes its name once all of it is on the disk; until then the old one stays."""
+def write(path, content):
+    """Bytes into a file, which takes its name once all of them are on the disk; until then the old one stays."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as handle:
-            yield handle
+            handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())  # or a power cut might leave the name and no content
         partial.replace(path)
@@ -41,8 +40,7 @@ def whole(path):
 def seal(folder, names):
     """Write down what the files of a folder are now, for `verified`."""
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    with whole(folder / SUMS) as handle:
-        handle.write("".join(lines).encode())
+    write(folder / SUMS, "".join(lines).encode())
 
 
 def verified(path, remedy):

@@ -91,13 +91,8 @@ def trace(results, units, data):
               "folds": " ".join(map(str, sorted(part["fold"].unique()))), "settings": models.find(key[0]).settings,
               "features": data.digest, "uar": None} for key, part in planned]
     looks = pd.concat([looks, pd.DataFrame(begun)], ignore_index=True)
-    _write_looks(looks, results)
+    files.write(path, store.as_csv(looks))
     return looks
-
-
-def _write_looks(looks, results):
-    with files.whole(results / "looks.csv") as handle:
-        handle.write(store.as_csv(looks))
 
 
 def _line(looks, key):
@@ -109,7 +104,7 @@ def note(results, looks, rows):
     looks["uar"] = looks["uar"].astype(float)
     for key, part in rows.groupby(KEYS, sort=False):
         looks.loc[_line(looks, key), "uar"] = round(scores.summary(part)["uar"].mean(), 4)
-    _write_looks(looks, results)
+    files.write(results / "looks.csv", store.as_csv(looks))
 
 
 def _made(results, looks, rows, histories, data):
@@ -125,8 +120,7 @@ def _made(results, looks, rows, histories, data):
             "units": len(costs), "core_minutes": round(costs["seconds"].sum() / 60, 1),
             "ms_a_clip": round(costs["ms_a_clip"].median(), 2),
             **({"parameters": int(costs["parameters"].iloc[0])} if "parameters" in costs else {})}
-    with files.whole(path) as handle:
-        handle.write((json.dumps(made, indent=1) + "\n").encode())
+    files.write(path, (json.dumps(made, indent=1) + "\n").encode())
 
 
 def exists(results=PUBLISHED / "ravdess"):

@@ -101,7 +101,7 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
     """Features of every recording of a corpus, written to `out`, or read from there if nothing has changed.
 
     Runs over `jobs` processes (-1: one a core), or a Dask scheduler's workers, who see the folder at the same path.
-    Without `pitch` its columns stay empty and the rest takes a twentieth of the time.
+    Without `pitch` its columns stay empty, and the rest is there far sooner.
     Returns a FeatureSet of what could be used, and a list of the AudioErrors of what could not. Raises CorpusError when
     the folder holds no recording, or none that can be used.
     """
@@ -152,21 +152,19 @@ def save(made, out, **meta):
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    frames, step, low = (np.stack(part) if number else np.concatenate(part) for number, part in enumerate(
-        zip(*map(_quantise, made.sequences), strict=True)))
+    packed, steps, lows = zip(*map(_quantise, made.sequences), strict=True)
     contours, contour_step, contour_low = _quantise(made.contours.T)
     spread = np.maximum(made.frames.std(axis=0), 1e-9)
     text = {"settings": asdict(made.settings), "clips": len(made.clips), "frames": len(made.frames),
-            "largest_error_in_sd": round(float((step / 2 / spread).max()), 4),
+            "largest_error_in_sd": round(float((np.stack(steps) / 2 / spread).max()), 4),
             "largest_contour_error": round(float(contour_step.max() / 2), 4), **meta}
-    with files.whole(out / "features.npz") as handle:
-        np.savez_compressed(
-            handle, frames=frames, step=step, low=low, lengths=np.diff(made.starts).astype(np.uint16),
-            contours=contours.T, contour_step=contour_step[:, None], contour_low=contour_low[:, None])
-    with files.whole(out / "clips.csv") as handle:
-        handle.write(as_csv(made.clips))
-    with files.whole(out / "settings.json") as handle:
-        handle.write((json.dumps(text, indent=1) + "\n").encode())
+    np.savez_compressed(
+        archive := io.BytesIO(), frames=np.concatenate(packed), step=np.stack(steps), low=np.stack(lows),
+        lengths=np.diff(made.starts).astype(np.uint16), contours=contours.T, contour_step=contour_step[:, None],
+        contour_low=contour_low[:, None])
+    files.write(out / "features.npz", archive.getvalue())
+    files.write(out / "clips.csv", as_csv(made.clips))
+    files.write(out / "settings.json", (json.dumps(text, indent=1) + "\n").encode())
     files.seal(out, FILES)
 
 

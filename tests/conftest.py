@@ -18,6 +18,18 @@ from ser_utils import corpora, store
 
 MINIATURE = corpora.ROOT / "data" / "miniature"
 RECORDINGS = corpora.ROOT.parent / "shared" / "corpora" / "ravdess"
+# somebody's own module of models
+QUICK = """
+from sklearn.linear_model import LogisticRegression
+from ser_utils.sequence import SequenceClassifier
+
+class Regression(LogisticRegression):
+    def __init__(self):
+        super().__init__(max_iter=2000)
+
+def Network():
+    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop=96, epochs=2)
+"""
 
 
 def record(name, found):

@@ -13,19 +13,8 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier
 
+from conftest import QUICK
 from ser_utils import compare, corpora, models, publish, store
-
-QUICK = """
-from sklearn.linear_model import LogisticRegression
-from ser_utils.sequence import SequenceClassifier
-
-class Regression(LogisticRegression):
-    def __init__(self):
-        super().__init__(max_iter=2000)
-
-def Network():
-    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop=96, epochs=2)
-"""
 
 
 @pytest.fixture

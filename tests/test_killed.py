@@ -19,22 +19,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from test_fetch import zipped
 
-from conftest import MINIATURE, record
+from conftest import MINIATURE, QUICK, record
 from ser_utils import corpora
 
 KILLS = int(os.environ.get("SER_KILLS", "12"))
 MODEL = "mine:Network" if KILLS > 12 else "mine:Regression"
-MINE = """
-from sklearn.linear_model import LogisticRegression
-from ser_utils.sequence import SequenceClassifier
-
-class Regression(LogisticRegression):
-    def __init__(self):
-        super().__init__(max_iter=2000)
-
-def Network():
-    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop=96, epochs=1)
-"""
 FETCH = """
 import sys
 from dataclasses import replace
@@ -71,7 +60,7 @@ def cases(tmp_path_factory):
     for name in SPEAKERS:
         shutil.copytree(MINIATURE / name, start / "recordings" / name)
     shutil.copy(MINIATURE / corpora.MARK, start / "recordings")
-    (start / "mine.py").write_text(MINE)
+    (start / "mine.py").write_text(QUICK.replace("epochs=2", "epochs=1"))
     extract = ["-m", "ser_utils", "extract", "recordings", "--out", "features", "--no-pitch", "--jobs", "2"]
     ready = tmp_path_factory.mktemp("ready") / "start"
     shutil.copytree(start, ready)
@@ -104,8 +93,8 @@ def run(folder, arguments, **how):
 def content(folder):
     """Whatever lies in a folder under a name of its own, but for what has dates and seconds in it."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and not path.name.endswith((*PER_CASE, ".pyc", ".zip", ".partial"))
-            and not any(part.startswith(".") or part == "__pycache__" for part in path.relative_to(folder).parts)}
+            if path.is_file() and not path.name.endswith(PER_CASE)
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)}
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,10 @@ import time
 
 import pytest
 
-from conftest import MINIATURE
+from conftest import MINIATURE, QUICK
 from ser_utils import cli, corpora, store
 
 pytest.importorskip("dask.distributed", reason="needs Dask: pip install distributed")
-
-NETWORK = """
-from ser_utils.sequence import SequenceClassifier
-
-def Network():
-    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop=96, epochs=2)
-"""
 
 
 class Cluster:
@@ -28,7 +21,7 @@ class Cluster:
 
     def __init__(self, folder, features):
         self.features = str(features)
-        (folder / "mine.py").write_text(NETWORK)
+        (folder / "mine.py").write_text(QUICK)
         self.folder, self.started = folder, []
         self.environment = {**os.environ, "PYTHONPATH": f"{corpora.ROOT}{os.pathsep}{folder}"}
         with socket.socket() as free:
@@ -127,7 +120,7 @@ def test_workers_that_would_give_something_else_are_refused(cluster, capsys):
     os.killpg(good.pid, signal.SIGKILL)
     mine = cluster.folder / "theirs"
     mine.mkdir()
-    (mine / "mine.py").write_text(NETWORK.replace("16", "24"))
+    (mine / "mine.py").write_text(QUICK.replace("16", "24"))
     time.sleep(1)
     for _ in range(2):
         cluster.worker(cwd=mine, PYTHONPATH=str(corpora.ROOT))

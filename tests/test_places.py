@@ -36,7 +36,7 @@ def checkout(tmp_path_factory):
 
 
 def walk(root, folder, before=(), environment=None, **more):
-    """Predict, extract, compare and report, in a folder; what they said, and whether all went well."""
+    """Predict, extract, compare and report, in a folder, and all goes well."""
     script = WALK.format(python=f'"{sys.executable}"', root=root, recordings=root / "some recordings")
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **(environment or {}), "PYTHONPATH": str(root)}
     done = subprocess.run([*before, "sh", "-e", "-c", script], cwd=folder, capture_output=True, check=False,
@@ -45,12 +45,6 @@ def walk(root, folder, before=(), environment=None, **more):
     assert done.returncode == 0, said
     assert "Traceback" not in said
     assert (folder / "build" / "report" / "index.html").is_file()
-    return said
-
-
-def walk_on_one_core(root, folder):
-    cores = os.sched_getaffinity(0)
-    walk(root, folder, preexec_fn=lambda: os.sched_setaffinity(0, {min(cores)}))
 
 
 @pytest.mark.parametrize("environment", [
@@ -63,7 +57,7 @@ def test_in_other_environments(environment, checkout, tmp_path):
 
 
 def test_on_one_core(checkout, tmp_path):
-    walk_on_one_core(checkout, tmp_path)
+    walk(checkout, tmp_path, preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}))
 
 
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv (util-linux) is not installed")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser_utils import cli, compare, corpora, recorder, store
+from ser_utils import cli, compare, corpora, fetch, recorder, store
 
 sys.path.insert(0, str(corpora.ROOT / "tools"))
 RUNS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "eval", "exec", "yaml", "read_pickle"}
@@ -30,6 +30,12 @@ def test_nothing_that_is_read_is_run(path):
             assert "allow_pickle=False" in ast.unparse(node)
         assert "safe_mode" not in ast.unparse(node)  # on, unless somebody turns it off
         assert not (named & {"load", "dump"} and "joblib" in ast.unparse(node))
+
+
+def test_the_limits_it_names_are_those_of_the_code():
+    text = " ".join((corpora.ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert f"more than {fetch.MOST_BYTES // 2 ** 30} GB or {fetch.MOST_FILES:,} files" in text
+    assert f"at most {recorder.MOST_BYTES // 2 ** 20} MB, a WAV" in text
 
 
 @pytest.mark.parametrize("name", ["live_emotion.npz", "live_gender.npz"])
