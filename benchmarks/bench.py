@@ -76,7 +76,7 @@ def groups(place):
         Row("extracting them with --no-pitch", ("cache_extract_no_pitch", flac), same=0.0)), ("cache_limit", flac),
         "unpack the bytes", rounds=3)
     for model in ("cnn", "lstm"):
-        yield Group(f"{model.upper()}, an epoch", ("epoch_ours", model), (
+        yield Group(f"{model.upper()}, four epochs", ("epoch_ours", model), (
             Row("model.fit, clips padded to the longest, TensorFlow's threads", ("epoch_fit", model, "default"), 1.5),
             Row("model.fit, clips padded to the longest, one thread as ours", ("epoch_fit", model, "one")),
             Row("model.fit, the same stretches, not augmented, one thread", ("epoch_fit", model, "one", "144"))),

@@ -10,7 +10,7 @@ from ser_utils.report import lined
 FOLDER = corpora.ROOT / "benchmarks"
 README_ROWS = {  # how the work begins, and a word of against what
     "recordings (WAV) to MFCC": None, "samples to MFCC": None, "reading cached features": "extracting them",
-    "CNN, an epoch": "threads", "LSTM, an epoch": "threads", "five folds": "threads", "predict, cold": None,
+    "CNN, four epochs": "TensorFlow", "LSTM, four epochs": "TensorFlow", "five folds": "TensorFlow", "predict, cold": None,
     "predict, warm": "original"}
 
 
