@@ -11,9 +11,10 @@ run: .venv/ready  ## train MLP, LSTM and CNN on one fold, run the notebooks, dra
 	$(PY) -m ser_utils compare --fold 0
 	$(PY) tools/notebooks.py
 
-test: .venv/ready  ## style, then every test
+test: .venv/ready  ## style and types, then every test
 	$(PY) -m ruff check
-	$(PY) -m pytest
+	$(PY) -m mypy
+	$(PY) -m pytest -n auto --dist loadfile
 
 lab: .venv/ready  ## open JupyterLab
 	.venv/bin/jupyter lab --ip=127.0.0.1

@@ -138,6 +138,7 @@ class Cold:
         self.process, self.arguments = None, programs.get(what[0], [str(HERE / "work.py"), *what])
 
     def go(self):
+        """One turn, begin to end. Returns seconds."""
         before = time.perf_counter()
         self.process = subprocess.Popen([sys.executable, *self.arguments], stdin=subprocess.PIPE, text=True,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())

@@ -83,7 +83,7 @@ def mfcc_original(folder):
 
 
 def mfcc_opensmile(folder):
-    """openSMILE's eGeMAPSv02 functionals, two workers of its own."""
+    """OpenSMILE's eGeMAPSv02 functionals, two workers of its own."""
     import opensmile
 
     smile = opensmile.Smile(feature_set=opensmile.FeatureSet.eGeMAPSv02,

@@ -10,7 +10,13 @@ __version__ = "0.1.0"
 
 
 def predict(source, sr=None, own=None):
-    """The emotion in a recording, or in samples at a rate, as a dict: see `ser_utils.live.predict`."""
+    """The emotion in a recording, or in samples at a rate, as a dict: see `ser_utils.live.predict`.
+
+    >>> from ser_utils import corpora
+    >>> answer = predict(corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    >>> answer["emotion"], answer["class"]
+    ('angry', 'male_angry')
+    """
     from ser_utils import live
 
     return live.predict(source, sr, own)

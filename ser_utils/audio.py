@@ -18,7 +18,14 @@ CHUNKS = 1000  # of a WAV that are looked through for its sound
 
 
 class AudioError(ValueError):
-    """A recording that cannot be used: which file, why, and what would help."""
+    """A recording that cannot be used: which file, why, and what would help.
+
+    >>> error = AudioError("a.wav", "the file is empty (0 bytes)", "record it again")
+    >>> print(error)
+    a.wav: the file is empty (0 bytes); record it again
+    >>> error.remedy
+    'record it again'
+    """
 
     def __init__(self, path, reason, remedy):
         self.path, self.reason, self.remedy = str(path), reason, remedy
@@ -29,13 +36,25 @@ class AudioError(ValueError):
 
 
 def plain(name):
-    """A file's name on one line that any terminal can show. str"""
+    r"""A file's name on one line that any terminal can show. str
+
+    >>> print(plain("two\nlines.wav"))
+    two\nlines.wav
+    """
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(name))
 
 
 def load(path, sr=16000):
-    """A recording as mono at `sr` Hz (soxr). [shape=(samples,)], float32. AudioError as `read`."""
-    return resampled(*read(path), sr)
+    """A recording as mono at `sr` Hz (soxr). [shape=(samples,)], float32. AudioError as `read`.
+
+    >>> from ser_utils import corpora
+    >>> path = corpora.ROOT / "data" / "this_coffee_sucks.flac"
+    >>> y = load(path)
+    >>> y.shape, y.dtype, load(path, sr=8000).shape
+    ((21730,), dtype('float32'), (10865,))
+    """
+    y, native = read(path)
+    return resampled(y, native, sr)
 
 
 def read(path):
@@ -43,27 +62,42 @@ def read(path):
 
     WAV, FLAC, OGG or MP3: whatever libsndfile reads. Raises AudioError when the file is unreadable, empty, truncated,
     shorter than 0.1 s, longer than 60 s, silent, holds NaN, or has levels, rates or channels that no recorder gives.
+
+    >>> from ser_utils import corpora
+    >>> y, sr = read(corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    >>> f"{len(y) / sr:.2f} s at {sr} Hz"
+    '1.36 s at 16000 Hz'
     """
     path = Path(path)
     with opened(path) as sound:
         native, most = sound.samplerate, int(LONGEST * sound.samplerate) + 1
-        y = [np.empty(0, np.float32)]
-        while sum(map(len, y)) < most and len(block := samples(path, sound, min(BLOCK, most))):
-            y.append(mono(block))
-        y = np.concatenate(y)[:most]
+        blocks = [np.empty(0, np.float32)]
+        while sum(map(len, blocks)) < most and len(block := samples(path, sound, min(BLOCK, most))):
+            blocks.append(mono(block))
+        y = np.concatenate(blocks)[:most]
         check_complete(path, min(sound.frames, most), len(y), native)
     _check_sound(path, y, native)
     return y, native
 
 
 def mono(y):
-    """The mean of the channels. [shape=(samples, channels)] -> [shape=(samples,)]"""
+    """The mean of the channels. [shape=(samples, channels)] -> [shape=(samples,)]
+
+    >>> mono(np.array([[0.25, 0.75], [1.0, 0.0]])).tolist()
+    [0.5, 0.5]
+    """
     return y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)  # NumPy is slow at the mean of one
 
 
 @contextmanager
 def opened(path):
-    """A recording as an open soundfile.SoundFile; whatever goes wrong while it is read is an AudioError."""
+    """A recording as an open soundfile.SoundFile; whatever goes wrong while it is read is an AudioError.
+
+    >>> from ser_utils import corpora
+    >>> with opened(corpora.ROOT / "data" / "this_coffee_sucks.flac") as sound:
+    ...     sound.samplerate, sound.channels, sound.subtype
+    (16000, 1, 'PCM_16')
+    """
     import soundfile
 
     try:
@@ -90,7 +124,12 @@ def opened(path):
 
 
 def resampled(y, native, sr):
-    """Samples at another rate (soxr, high quality). [shape=(samples,)] -> [shape=(other samples,)]"""
+    """Samples at another rate (soxr, high quality). [shape=(samples,)] -> [shape=(other samples,)]
+
+    >>> second = np.zeros(44100, np.float32)
+    >>> resampled(second, 44100, 16000).shape
+    (16000,)
+    """
     import soxr
 
     return y if native == sr or not y.size else soxr.resample(y, native, sr, quality="HQ")
@@ -101,6 +140,16 @@ def stretches(read, sr, length, hop):
 
     `read(count)` gives the next samples, at `sr` Hz; `length` and `hop` are in seconds. What is no longer than two
     stretches comes whole.
+
+    >>> from ser_utils import corpora
+    >>> with opened(corpora.ROOT / "data" / "this_coffee_sucks.flac") as sound:
+    ...     for start, y in stretches(lambda count: sound.read(count, always_2d=True), 16000, length=0.5, hop=0.25):
+    ...         print(f"{start} s: {y.shape}")
+    0.0 s: (8000, 1)
+    0.25 s: (8000, 1)
+    0.5 s: (8000, 1)
+    0.75 s: (8000, 1)
+    1.0 s: (5730, 1)
     """
     size, step, start = round(length * sr), round(hop * sr), 0
     held = read(2 * size + 1)
@@ -115,7 +164,13 @@ def stretches(read, sr, length, hop):
 
 
 def check_complete(path, expected, read, sr):
-    """Raise AudioError when a file held fewer samples than its header says, or a WAV fewer bytes."""
+    """Raise AudioError when a file held fewer samples than its header says, or a WAV fewer bytes.
+
+    >>> check_complete(Path("a.wav"), expected=32000, read=16000, sr=16000)
+    Traceback (most recent call last):
+        ...
+    ser_utils.audio.AudioError: a.wav: truncated: its header promises 2.00 s, it holds 1.00 s; fetch it again
+    """
     if read < expected:
         raise AudioError(path, f"truncated: its header promises {expected / sr:.2f} s, it holds {read / sr:.2f} s",
                          "fetch it again")
@@ -129,6 +184,12 @@ def samples(path, sound, count):
     """The next samples of an open recording, at most so many. [shape=(samples, channels)], float32
 
     Raises AudioError where they are no sound: NaN, infinite, or far beyond full scale.
+
+    >>> from ser_utils import corpora
+    >>> path = corpora.ROOT / "data" / "this_coffee_sucks.flac"
+    >>> with opened(path) as sound:
+    ...     samples(path, sound, 20000).shape, samples(path, sound, 20000).shape, samples(path, sound, 20000).shape
+    ((20000, 1), (1730, 1), (0, 1))
     """
     with files.quiet():
         y = sound.read(count, dtype="float32", always_2d=True)
@@ -172,13 +233,23 @@ def frame(y, n_fft, hop_length):
     """Overlapping frames centred on multiples of `hop_length`, the ends padded with zeros, as a view.
 
     [shape=(samples,)] -> [shape=(1 + samples // hop_length, n_fft)]
+
+    >>> frame(np.array([1, 2, 3, 4]), n_fft=4, hop_length=2).tolist()
+    [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 0, 0]]
     """
     padded = np.pad(y, n_fft // 2)
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
 
 
 def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
-    """Cut the ends that stay more than `top_db` below the loudest frame, as `librosa.effects.trim`. A view of `y`."""
+    """Cut the ends that stay more than `top_db` below the loudest frame, as `librosa.effects.trim`. A view of `y`.
+
+    >>> y = np.concatenate([np.zeros(16000), np.ones(16000), np.zeros(16000)])
+    >>> f"{len(y) / 16000} s, of which {len(trim(y)) / 16000} s are left"
+    '3.0 s, of which 1.12 s are left'
+    >>> np.shares_memory(y, trim(y))
+    True
+    """
     frames = frame(y, frame_length, hop_length)
     power = np.maximum(np.vecdot(frames, frames) / frame_length, 1e-10)  # librosa's floor
     loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))

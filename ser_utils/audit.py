@@ -24,7 +24,12 @@ FEWEST = 5  # clips of a class on a side, to say anything of it
 
 @dataclass
 class Finding:
-    """What is wrong ("leak"), doubtful ("doubt") or cannot be seen ("note"), in words, and the rows that show it."""
+    """What is wrong ("leak"), doubtful ("doubt") or cannot be seen ("note"), in words, and the rows that show it.
+
+    >>> finding = Finding("doubt", "on one side only: calm")
+    >>> finding.kind, finding.text, len(finding.rows)
+    ('doubt', 'on one side only: calm', 0)
+    """
 
     kind: str
     text: str
@@ -36,6 +41,13 @@ def read(tables):
 
     They need `path` and `emotion`. Speakers come from a column `speaker`, else from the names of a published corpus.
     Raises CorpusError when the tables cannot be used.
+
+    >>> import tempfile
+    >>> rows = pd.DataFrame({"path": ["a.wav", "b.wav"], "emotion": ["Anger", "sad"], "split": ["Training", "test"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rows.to_csv(f"{folder}/split.csv", index=False)
+    ...     read([f"{folder}/split.csv"])[["path", "emotion", "side"]].values.tolist()
+    [['a.wav', 'angry', 'train'], ['b.wav', 'sad', 'test']]
     """
     if len(tables) == 1:
         rows = own.table(Path(tables[0])).assign(folder=Path(tables[0]).parent)
@@ -74,19 +86,33 @@ def fingerprint(coefficients):
 
     [shape=(frames, 64)] -> [shape=(416,)]; bands in dB down to `FLOOR_DB`, between the points where the energy begins
     and ends, in `FRAMES` steps, without their mean.
+
+    >>> y = audio.load(corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    >>> usual, softer, backwards = (fingerprint(features.mfcc(sound)) for sound in (y, 0.1 * y, y[::-1]))
+    >>> usual.shape
+    (416,)
+    >>> bool(usual @ softer > ALIKE), bool(usual @ backwards > ALIKE)
+    (True, False)
     """
     mel = features.log_mel(coefficients)
     mel = np.maximum(mel - mel.max(), -FLOOR_DB) + FLOOR_DB
     energy = np.cumsum((10 ** (mel / 10) - 1).sum(axis=1))
     ends = np.interp([ENDS, 1 - ENDS], energy / energy[-1], np.arange(len(mel)))
     bands = mel[:, 4:56].reshape(len(mel), -1, 4).mean(axis=2)
-    steps = np.stack([np.interp(np.linspace(*ends, FRAMES), np.arange(len(mel)), band) for band in bands.T])
+    steps = np.stack([np.interp(np.linspace(ends[0], ends[1], FRAMES), np.arange(len(mel)), band) for band in bands.T])
     steps -= steps.mean(axis=1, keepdims=True)
     return (steps / (np.linalg.norm(steps) + 1e-9)).ravel()
 
 
 def facts(path):
-    """One recording: its fingerprint, a digest of its samples, its format, and its level. dict, or an AudioError"""
+    """One recording: its fingerprint, a digest of its samples, its format, and its level. dict, or an AudioError
+
+    >>> found = facts(corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    >>> found["format"], found["fingerprint"].shape
+    ('16000 Hz, 1 channel, PCM_16', (416,))
+    >>> print(facts(Path("gone.wav")))
+    gone.wav: cannot be opened (No such file or directory); check that it is there and readable
+    """
     try:
         with audio.opened(path) as sound:
             form = f"{sound.samplerate} Hz, {sound.channels} channel{'s' * (sound.channels > 1)}, {sound.subtype}"
@@ -106,13 +132,25 @@ def audit(rows, *, jobs=-1, progress=True):
 
     `rows` as `read` gives them. Recordings are read over `jobs` processes. Raises CorpusError when none of a side can
     be read.
+
+    >>> folder = corpora.ROOT / "data" / "miniature"
+    >>> rows = corpora.read(folder)[:16].assign(folder=folder, side=["train"] * 12 + ["test"] * 4)
+    >>> audit(rows, jobs=1, progress=False)[0].text
+    '4 of 4 test speakers are also in train'
     """
     known, unreadable = listen(rows, jobs=jobs, progress=progress)
     return _speakers(rows) + _validation(rows) + _labels(rows) + unreadable + check(known)
 
 
 def listen(rows, *, jobs=-1, progress=True):
-    """The rows that can be read with their `facts`, and a list of what there is to say of the others."""
+    """The rows that can be read with their `facts`, and a list of what there is to say of the others.
+
+    >>> folder = corpora.ROOT / "data" / "miniature"
+    >>> rows = corpora.read(folder)[:2].assign(folder=folder, side=["train", "test"])
+    >>> known, unreadable = listen(rows, jobs=1, progress=False)
+    >>> known["format"].tolist(), unreadable
+    (['16000 Hz, 1 channel, PCM_16', '16000 Hz, 1 channel, PCM_16'], [])
+    """
     from joblib import delayed
 
     work = (delayed(facts)(Path(row.folder) / row.path) for row in rows.itertuples())
@@ -126,7 +164,14 @@ def listen(rows, *, jobs=-1, progress=True):
 
 
 def check(known):
-    """What speaks against recordings that `listen` heard. list of Finding"""
+    """What speaks against recordings that `listen` heard. list of Finding
+
+    >>> folder = corpora.ROOT / "data" / "miniature"
+    >>> same = corpora.read(folder).iloc[[0, 0]].assign(folder=folder, side=["train", "test"])
+    >>> known, _ = listen(same, jobs=1, progress=False)
+    >>> check(known)[-1].text
+    '1 test recordings are also in train, 1 of them sample by sample'
+    """
     return _copies(known) + _betrayed(known, ["format"], "the file format (rate, channels, coding)") + _betrayed(
         known, ["peak", "floor", "loudness"], "level (dB re full scale: peak, quietest and loud moments)")
 
@@ -217,7 +262,15 @@ def _betrayed(rows, columns, name):
 
 
 def text(rows, findings, most=5):
-    """Findings in plain words, with the first rows that show them, and a verdict. str"""
+    """Findings in plain words, with the first rows that show them, and a verdict. str
+
+    >>> rows = pd.DataFrame({"path": ["a.wav", "b.wav"], "side": ["train", "test"], "speaker": ["Ann", "Bob"]})
+    >>> print(text(rows, []))
+    train: 1 clips of 1 speakers.
+    test: 1 clips of 1 speakers.
+    <BLANKLINE>
+    Verdict: nothing was found that would flatter a score: voices and recordings are apart.
+    """
     sides = rows.groupby("side", sort=False).agg(clips=("path", "size"), speakers=("speaker", "nunique"))
     lines = [f"{side}: {row.clips} clips" + f" of {row.speakers} speakers" * bool(row.speakers) + "."
              for side, row in sides.iterrows()]
@@ -230,7 +283,13 @@ def text(rows, findings, most=5):
 
 
 def verdict(findings):
-    """One sentence on what a score on this split would be worth."""
+    """One sentence on what a score on this split would be worth.
+
+    >>> verdict([])
+    'nothing was found that would flatter a score: voices and recordings are apart.'
+    >>> verdict([Finding("leak", "2 of 5 test speakers are also in train")]).partition(".")[0]
+    'the test side is not apart from what is learned and chosen on'
+    """
     if any(one.kind == "leak" for one in findings):
         return ("the test side is not apart from what is learned and chosen on. A score on it says how well a model "
                 "knows these recordings and voices again, not how well it hears anybody else.")

@@ -17,6 +17,12 @@ class Augment:
     Tempo, frequency (a longer or shorter vocal tract: Jaitly & Hinton 2013) and level act on the log-mel spectrogram
     that the MFCCs give back (exact at full order); the mask (Park et al. 2019) on standardised coefficients, where zero
     is the mean; mixup (Zhang et al. 2018) on whole clips.
+
+    >>> clip, rng = np.ones((100, 64), np.float32), np.random.default_rng(0)
+    >>> Augment().move(clip, rng) is clip
+    True
+    >>> 82 <= len(Augment(tempo=0.2).move(clip, rng)) <= 122
+    True
     """
 
     tempo: float = 0.0  # log of the largest factor
@@ -59,7 +65,14 @@ class Augment:
 
 @dataclass(frozen=True)
 class Microphones(Augment):
-    """The same, with a `share` of the clips heard through somebody's microphone."""
+    """The same, with a `share` of the clips heard through somebody's microphone.
+
+    >>> clip = features.mfcc(np.random.default_rng(0).normal(size=16000))
+    >>> Microphones(share=0).move(clip, np.random.default_rng(0)) is clip
+    True
+    >>> Microphones(share=1).move(clip, np.random.default_rng(0)).shape[1]
+    64
+    """
 
     share: float = 0.8
 
@@ -70,12 +83,24 @@ class Microphones(Augment):
 
 
 def warped(coefficients, by):
-    """One clip with all frequencies scaled by exp(by), to half a per cent. Same shape."""
+    """One clip with all frequencies scaled by exp(by), to half a per cent. Same shape.
+
+    >>> tone = features.mfcc(np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000))
+    >>> loudest = [features.log_mel(clip).mean(axis=0).argmax() for clip in (tone, warped(tone, 0.5))]
+    >>> features.mel_centres()[loudest].round(-2).tolist()
+    [1000.0, 1700.0]
+    """
     return coefficients @ _warp(round(by * STEPS), coefficients.shape[1])
 
 
 def levelled(coefficients):
-    """A clip whose loudest frame, by the mean of its bands in dB, is at 0. Same shape."""
+    """A clip whose loudest frame, by the mean of its bands in dB, is at 0. Same shape.
+
+    >>> y = np.random.default_rng(0).normal(size=16000)
+    >>> loud, soft = (levelled(features.mfcc(level * y)) for level in (1, 0.1))
+    >>> float(loud[:, 0].max()), np.allclose(loud, soft, atol=0.01)
+    (0.0, True)
+    """
     return coefficients - coefficients[:, :1].max() * np.eye(1, coefficients.shape[1], dtype=np.float32)
 
 
@@ -93,6 +118,11 @@ def through_microphone(coefficients, rng, settings=features.Settings()):
 
     Pauses around the speech, a room whose sound lingers (power falls by 60 dB in 0.1 to 0.5 s), a coloured response, a
     missing low or high band, steady noise 0 to 40 dB below the speech, a codec, each in some; then cut as clips are.
+
+    >>> clip = features.mfcc(np.random.default_rng(0).normal(size=16000))
+    >>> heard, again = (through_microphone(clip, np.random.default_rng(1)) for _ in range(2))
+    >>> clip.shape, heard.shape[1], np.array_equal(heard, again)
+    ((63, 64), 64, True)
     """
     around = ((*rng.integers(0, 60, 2),), (0, 0))
     power = 10 ** (np.pad(features.log_mel(coefficients), around, constant_values=-100) / 10)
@@ -138,6 +168,12 @@ def pad(sequences, frames=None, multiple=32):
 
     list of [shape=(frames, n_mfcc)] -> x [shape=(clips, frames, n_mfcc)], mask [shape=(clips, frames, 1)], float32; the
     length is `frames`, or by default the longest, rounded up to a `multiple`, so that few shapes are compiled.
+
+    >>> x, mask = pad([np.ones((40, 20)), np.ones((3, 20))])
+    >>> x.shape, mask.shape
+    ((2, 64, 20), (2, 64, 1))
+    >>> mask.sum(axis=(1, 2)).tolist()
+    [40.0, 3.0]
     """
     frames = frames or -(-max(map(len, sequences)) // multiple) * multiple
     x = np.zeros((len(sequences), frames, sequences[0].shape[1]), np.float32)

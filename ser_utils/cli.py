@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import sys
 import traceback
 import warnings
@@ -13,10 +14,21 @@ BUILD = Path("build")
 
 
 def main(arguments=None):
-    """Run one command. Returns the exit status: 0, 1 for files left out (extract: `--strict`) or a leak, 2 on error."""
+    """Run one command. Returns the exit status: 0, 1 for files left out (extract: `--strict`) or a leak, 2 on error.
+
+    >>> main(["corpora"])  # doctest: +ELLIPSIS
+    ravdess       RAVDESS speech: 1440 clips, 24 speakers, 8 emotions (neutral, calm, happy, ...
+    0
+    >>> from contextlib import redirect_stderr
+    >>> with redirect_stderr(sys.stdout):
+    ...     main(["compare", "--fold", "7"])
+    error: fold 7 of speaker-independent does not exist; choose from [0, 1, 2, 3, 4]
+    2
+    """
     options = _parser().parse_args(arguments)
     warnings.showwarning = _one_line
-    sys.stdout.reconfigure(errors="backslashreplace")  # as standard error does with what a terminal cannot show
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as standard error does with what a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options)
     except (ValueError, OSError, RuntimeError) as error:

@@ -23,7 +23,14 @@ DECIDES = ("features.py", "splits.py", "augment.py", "networks.py", "sequence.py
 
 
 class UnitError(RuntimeError):
-    """A unit whose model failed: which, and the model's own error as cause."""
+    """A unit whose model failed: which, and the model's own error as cause.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+    ...     run([Unit("chance", "random-split", "emotion", seed=0, fold=7)], checkpoints=folder, jobs=1)
+    Traceback (most recent call last):
+    ser_utils.compare.UnitError: Unit(model='chance', ...) failed: IndexError: list index out of range
+    """
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class Unit:
 
     `part` is what is predicted: "validation" trains on the training speakers alone; "test" trains on those and the
     validation speakers together, for by then nothing is left to decide.
+
+    >>> Unit("cnn", "speaker-independent", "emotion", seed=0, fold=2)
+    Unit(model='cnn', protocol='speaker-independent', labels='emotion', seed=0, fold=2, part='validation')
     """
 
     model: str
@@ -48,6 +58,13 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
 
     All folds of a protocol by default; `part` is "validation" or "test"; `clips` a clips table, by default that of the
     shipped features. Raises ValueError for a fold or part that a protocol does not have.
+
+    >>> units = plan(["svm", "cnn"], seeds=[0, 1])
+    >>> len(units), units[0].model  # two models, two seeds, five folds
+    (20, 'cnn')
+    >>> plan(["svm"], folds=[7])
+    Traceback (most recent call last):
+    ValueError: fold 7 of speaker-independent does not exist; choose from [0, 1, 2, 3, 4]
     """
     clips = store.load().clips if clips is None else clips
     units, classes = [], splits.classes(clips, labels)
@@ -73,7 +90,14 @@ def plan(names, protocols=("speaker-independent",), labels="emotion", seeds=(0,)
 
 
 def recipe(name, data):
-    """Everything a result depends on, as 12 hex digits: a checkpoint made by other code or features is not reused."""
+    """Everything a result depends on, as 12 hex digits: a checkpoint made by other code or features is not reused.
+
+    >>> data = store.load()
+    >>> len(recipe("cnn", data))
+    12
+    >>> recipe("cnn", data) == recipe("cnn", data), recipe("cnn", data) == recipe("mlp", data)
+    (True, False)
+    """
     model = models.find(name)
     digest = hashlib.blake2b(f"{data.digest} {model.settings} {versions()}".encode(), digest_size=6)
     # the labels, the speakers
@@ -84,7 +108,13 @@ def recipe(name, data):
 
 
 def versions():
-    """Of the packages that decide a number. dict of str to str"""
+    """Of the packages that decide a number. dict of str to str
+
+    >>> list(versions())
+    ['tensorflow', 'keras', 'scikit-learn', 'numpy', 'scipy']
+    >>> versions()["numpy"] == np.__version__
+    True
+    """
     from importlib.metadata import version
 
     return {name: version(name) for name in ("tensorflow", "keras", "scikit-learn", "numpy", "scipy")}
@@ -95,6 +125,14 @@ def run_unit(unit, data):
 
     Returns its rows of the predictions table, and its training history with the `seconds` it took, the `ms_a_clip` of
     predicting, and a network's number of `parameters`.
+
+    >>> rows, history = run_unit(Unit("chance", "speaker-independent", "emotion", seed=0, fold=0), store.load())
+    >>> len(rows), sorted(rows["speaker"].unique())  # 60 clips of each validation speaker
+    (120, ['03', '06'])
+    >>> rows[["p_neutral", "p_calm"]].iloc[0].tolist()  # RAVDESS has half as many neutral clips as calm ones
+    [0.06667, 0.13333]
+    >>> list(history)
+    ['seconds', 'ms_a_clip']
     """
     from threadpoolctl import threadpool_limits
 
@@ -139,6 +177,14 @@ def run(units, features=store.SHIPPED, checkpoints="build/units", *, jobs=-1, sc
     With the address of a Dask `scheduler` its workers do it; they need this package and the features at the same path.
 
     Returns the predictions table, in the order of the units, and a dict of Unit to training history.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     rows, histories = run(plan(["chance"], folds=[0, 1]), checkpoints=folder, jobs=1)
+    ...     len(list(Path(folder).glob("*.csv.gz")))
+    2
+    >>> rows["speaker"].unique().tolist(), len(histories)
+    (['03', '06', '10', '11'], 2)
     """
     from joblib import delayed
 
@@ -201,12 +247,30 @@ def _kept(path):
 
 
 def write(rows, path):
-    """A predictions table into its place, whole, and with a checksum that is looked at when it is read."""
+    """A predictions table into its place, whole, and with a checksum that is looked at when it is read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> rows = pd.DataFrame({"clip": ["a"], "p_sad": [0.25]})
+    >>> with TemporaryDirectory() as folder:
+    ...     write(rows, Path(folder) / "predictions.csv.gz")
+    ...     pd.read_csv(Path(folder) / "predictions.csv.gz").equals(rows)
+    True
+    """
     files.write(path, gzip.compress(store.as_csv(rows), mtime=0))  # no time inside: the same rows, the same file
 
 
 def keep(folder, rows, histories, note=""):
-    """Leave what `run` gave in a folder, for the report: predictions, a history a model, and a note of the corpus."""
+    """Leave what `run` gave in a folder, for the report: predictions, a history a model, and a note of the corpus.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> histories = {Unit("cnn", "nested", "emotion", seed=0, fold=0): {"loss": [2.1, 1.9]}}
+    >>> with TemporaryDirectory() as folder:
+    ...     keep(Path(folder), pd.DataFrame({"clip": ["a"]}), histories)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ...     (Path(folder) / "about.json").read_text()
+    ['about.json', 'predictions.csv.gz']
+    '{"note": "", "curves": {"cnn": {"loss": [2.1, 1.9]}}}'
+    """
     folder.mkdir(parents=True, exist_ok=True)
     curves = {unit.model: history for unit, history in reversed(histories.items()) if "loss" in history}
     files.write(folder / "about.json", json.dumps({"note": note, "curves": curves}).encode())

@@ -21,16 +21,37 @@ OWN = "own"  # a table of recordings, or a folder an emotion, that nobody publis
 
 
 class CorpusError(ValueError):
-    """A folder or table in which there is nothing to work with."""
+    """A folder or table in which there is nothing to work with.
+
+    >>> try:
+    ...     read(corpus="iemocap")
+    ... except CorpusError as error:
+    ...     print(str(error).partition(";")[0])
+    corpus='iemocap' is unknown
+    """
 
 
 class CorpusWarning(UserWarning):
-    """A corpus that is not what its authors published; the rest of it is used."""
+    """A corpus that is not what its authors published; the rest of it is used.
+
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     clips = read(ROOT / "data" / "miniature" / "Actor_01")
+    >>> print(str(caught[-1].message).rpartition(": ")[2])
+    16 clips where 1440 were published
+    """
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What one corpus is, what its file names say, and where it is to be had."""
+    """What one corpus is, what its file names say, and where it is to be had.
+
+    >>> emodb = CORPORA["emodb"]
+    >>> emodb.clips, emodb.speakers, emodb.get
+    (535, 10, 'python -m ser_utils fetch emodb')
+    >>> emodb.words["emotion"][emodb.match(Path("wav/03a01Fa.wav"))["emotion"]]
+    'happy'
+    """
 
     name: str
     title: str
@@ -77,6 +98,9 @@ def folder_of(corpus="ravdess", folder=None):
     """Where a corpus's recordings are: the argument, else `SER_DATA`, else `data/raw/<corpus>` of this project.
 
     For a table of recordings, the folder that it lies in.
+
+    >>> folder_of(folder="recordings").as_posix(), folder_of("own", "recordings/mine.csv").as_posix()
+    ('recordings', 'recordings')
     """
     folder = Path(folder or os.environ.get("SER_DATA") or ROOT / "data" / "raw" / corpus)
     return folder.parent if folder.suffix.lower() == ".csv" else folder
@@ -89,6 +113,12 @@ def read(folder=None, corpus="ravdess"):
     file's name has it. With corpus "own" it is a CSV with the columns `path` and `emotion`, and any other of `COLUMNS`,
     or a folder of a folder an emotion. Warns (CorpusWarning) of clips missing or beyond those published and of files
     that fit no rule; raises CorpusError when no clip is found or a table cannot be used.
+
+    >>> clips = read(ROOT / "data" / "miniature")
+    >>> len(clips), clips["speaker"].nunique(), clips["emotion"].nunique()
+    (128, 8, 8)
+    >>> clips.loc[0, ["clip", "corpus", "speaker", "gender", "emotion"]].tolist()
+    ['03-01-01-01-01-01-01', 'ravdess (synthetic)', '01', 'male', 'neutral']
     """
     import pandas as pd
 
@@ -116,7 +146,12 @@ def read(folder=None, corpus="ravdess"):
 
 
 def recordings(folder):
-    """Every WAV and FLAC in a folder, however nested, by name. list of Path"""
+    """Every WAV and FLAC in a folder, however nested, by name. list of Path
+
+    >>> found = recordings(ROOT / "data" / "miniature")
+    >>> len(found), found[0].name
+    (128, '03-01-01-01-01-01-01.flac')
+    """
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
                   and not path.name.startswith("."))  # some machines leave such beside every file
 

@@ -17,11 +17,27 @@ COLUMNS = {
 }
 
 
+def compile_pitch():
+    """Have librosa's code for pitch compiled, which it keeps on disk; returns None.
+
+    To be done before workers begin: processes that compile it at once can spoil what is kept (numba #10128).
+
+    >>> compile_pitch()
+    """
+    tone = np.sin(np.arange(4000, dtype=np.float32))
+    describe(tone, tone, 16000)
+
+
 def describe(y, speech, sr, pitch=True):
     """Duration, level, pitch and brightness of one clip, as recorded and with the silence at its ends cut off.
 
     Pitch is pYIN's (Mauch & Dixon 2014, `librosa.pyin`); its statistics are NaN where nothing is voiced, and without
     `pitch`, which takes far longer than all the rest. Returns a dict of float, keyed as `COLUMNS`.
+
+    >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+    >>> found = describe(y, y, sr=16000, pitch=False)
+    >>> [round(float(found[name]), 1) for name in ("duration", "level", "centroid")]
+    [1.0, -3.0, 220.0]
     """
     f0, voiced = np.array([np.nan]), np.array(np.nan)
     if pitch:
@@ -52,6 +68,11 @@ def contour(y, sr, rfft=np.fft.rfft):
     """The original project's 216 numbers for one recording as `audio.read` gives it, missing frames 0.
 
     [shape=(samples,)] -> [shape=(216,)], float32
+
+    >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+    >>> values = contour(y, sr=16000)
+    >>> values.shape, np.flatnonzero(values).size
+    ((216,), 44)
     """
     y = audio.resampled(y[sr // 2:3 * sr], sr, CONTOUR_SETTINGS.sr)
     values = features.mfcc(y, CONTOUR_SETTINGS, rfft).mean(axis=1)[:CONTOUR_FRAMES] if y.size else np.empty(0)

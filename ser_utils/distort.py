@@ -9,7 +9,11 @@ import numpy as np
 
 
 def louder(y, sr, decibels):
-    """The same at another level, clipped at full scale as a recorder would."""
+    """The same at another level, clipped at full scale as a recorder would.
+
+    >>> louder(np.array([0.05, 0.5], np.float32), 16000, decibels=20).round(2).tolist()
+    [0.5, 1.0]
+    """
     return np.clip(y * np.float32(10 ** (decibels / 20)), -1, 1)
 
 
@@ -18,7 +22,13 @@ def _energy(y):
 
 
 def noisy(y, sr, snr, seed=0):
-    """With pink noise at so many dB below the clip's own power."""
+    """With pink noise at so many dB below the clip's own power.
+
+    >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+    >>> noise = noisy(y, 16000, snr=10) - y
+    >>> round(float(10 * np.log10(np.mean(y ** 2) / np.mean(noise ** 2))), 1)
+    10.0
+    """
     spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=len(y)))
     noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(y))
     return (y + np.sqrt(_energy(y) / _energy(noise) / 10 ** (snr / 10)) * noise).astype(np.float32)
@@ -34,7 +44,14 @@ def _coded(y, sr, **how):
 
 
 def telephone(y, sr):
-    """300 to 3400 Hz (ITU-T G.712), and through eight-bit mu-law at 8 kHz (ITU-T G.711)."""
+    """300 to 3400 Hz (ITU-T G.712), and through eight-bit mu-law at 8 kHz (ITU-T G.711).
+
+    >>> y = np.random.default_rng(0).normal(0, 0.1, 16000)
+    >>> heard = telephone(y, 16000)
+    >>> power = np.abs(np.fft.rfft(heard)) ** 2
+    >>> len(heard), bool(power[300:3400].sum() > 0.99 * power.sum())
+    (16000, True)
+    """
     import soxr
 
     spectrum, hz = np.fft.rfft(y), np.fft.rfftfreq(len(y), 1 / sr)
@@ -44,12 +61,24 @@ def telephone(y, sr):
 
 
 def codec(y, sr):
-    """Through a lossy codec at the lowest quality libsndfile has, MP3 at about 20 kbit/s."""
+    """Through a lossy codec at the lowest quality libsndfile has, MP3 at about 20 kbit/s.
+
+    >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+    >>> heard = codec(0.5 * y, 16000)
+    >>> heard.shape, heard.dtype
+    ((16000,), dtype('float32'))
+    """
     return _coded(y, sr, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.99)
 
 
 def room(y, sr, rt60=0.3, seed=0):
-    """In a room: convolved with noise that decays by 60 dB in `rt60` seconds, direct sound first (Polack 1988)."""
+    """In a room: convolved with noise that decays by 60 dB in `rt60` seconds, direct sound first (Polack 1988).
+
+    >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
+    >>> wet = room(y, 16000, rt60=0.5)
+    >>> wet.shape, round(float(np.sum(wet ** 2) / np.sum(y ** 2)), 3)
+    ((16000,), 1.0)
+    """
     time = np.arange(int(rt60 * sr)) / sr
     response = np.random.default_rng(seed).normal(size=len(time)) * 10 ** (-3 * time / rt60)
     response /= np.sqrt(np.sum(response ** 2))  # as much energy as the direct sound

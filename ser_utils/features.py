@@ -17,6 +17,14 @@ class Settings:
     """How sound becomes coefficients. Everything downstream carries this with it.
 
     With `n_mfcc == n_mels` the DCT loses nothing, so the log-mel spectrogram comes back exactly (`log_mel`).
+
+    >>> settings = Settings()
+    >>> f"{1000 * settings.n_fft / settings.sr:.0f} ms every {1000 * settings.hop_length / settings.sr:.0f} ms"
+    '64 ms every 16 ms'
+    >>> Settings(n_mfcc=80)
+    Traceback (most recent call last):
+        ...
+    ValueError: n_mfcc=80 must lie between 1 and n_mels=64; lower it
     """
 
     sr: int = 16000  # Hz
@@ -48,7 +56,12 @@ def _mel_to_hz(mel):
 
 @lru_cache(maxsize=8)
 def mel_filters(sr, n_fft, n_mels, fmin):
-    """Triangular mel filters of equal area, as `librosa.filters.mel`. [shape=(n_mels, 1 + n_fft // 2)], float32"""
+    """Triangular mel filters of equal area, as `librosa.filters.mel`. [shape=(n_mels, 1 + n_fft // 2)], float32
+
+    >>> filters = mel_filters(16000, 1024, 64, 20.0)
+    >>> filters.shape, (filters[-3:].sum(axis=1) * 16000 / 1024).round(1).tolist()
+    ((64, 513), [1.0, 1.0, 1.0])
+    """
     edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(sr / 2), n_mels + 2))
     bins = np.fft.rfftfreq(n_fft, 1 / sr)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -64,14 +77,24 @@ def _window(n_fft):
 
 
 def mel_centres(settings=Settings()):
-    """Centre frequency of each mel band, in Hz. [shape=(n_mels,)]"""
+    """Centre frequency of each mel band, in Hz. [shape=(n_mels,)]
+
+    >>> mel_centres()[[0, 31, 63]].round(-1).tolist()
+    [70.0, 1670.0, 7630.0]
+    """
     low, high = _hz_to_mel(settings.fmin), _hz_to_mel(settings.sr / 2)
     return _mel_to_hz(np.linspace(low, high, settings.n_mels + 2))[1:-1]
 
 
 @lru_cache(maxsize=8)
 def dct_matrix(n_mfcc, n_mels):
-    """The orthonormal DCT-II that turns log-mel into cepstrum. [shape=(n_mfcc, n_mels)]"""
+    """The orthonormal DCT-II that turns log-mel into cepstrum. [shape=(n_mfcc, n_mels)]
+
+    >>> dct_matrix(13, 64).shape
+    (13, 64)
+    >>> np.allclose(dct_matrix(64, 64) @ dct_matrix(64, 64).T, np.eye(64))
+    True
+    """
     angles = np.pi / n_mels * (np.arange(n_mels) + 0.5) * np.arange(n_mfcc)[:, None]
     matrix = np.sqrt(2 / n_mels) * np.cos(angles)
     matrix[0] /= np.sqrt(2)
@@ -82,6 +105,11 @@ def mel_spectrogram(y, settings=Settings(), rfft=np.fft.rfft):
     """Mel spectrogram in dB re 1, floored `top_db` under the clip's own maximum.
 
     [shape=(samples,)] -> [shape=(frames, n_mels)], float32
+
+    >>> tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
+    >>> mel = mel_spectrogram(tone)
+    >>> mel.shape, round(float(mel.max() - mel.min()), 1)
+    ((63, 64), 80.0)
     """
     frames = audio.frame(np.asarray(y, np.float32), settings.n_fft, settings.hop_length)
     spectrum = rfft(frames * _window(settings.n_fft))
@@ -97,6 +125,10 @@ def mfcc(y, settings=Settings(), rfft=np.fft.rfft):
 
     [shape=(samples,)] -> [shape=(frames, n_mfcc)], float32. `rfft` is NumPy's, or for many clips SciPy's, which takes
     0.15 s to import and half the time afterwards.
+
+    >>> second = np.random.default_rng(0).normal(size=16000)
+    >>> mfcc(second).shape, mfcc(second, Settings(n_mfcc=13)).shape
+    ((63, 64), (63, 13))
     """
     return (mel_spectrogram(y, settings, rfft) @ dct_matrix(settings.n_mfcc, settings.n_mels).T).astype(np.float32)
 
@@ -105,13 +137,24 @@ def log_mel(coefficients, n_mels=None):
     """The log-mel spectrogram in dB back from MFCCs: exact at full order, smoothed below it.
 
     [shape=(frames, n_mfcc)] -> [shape=(frames, n_mels)], float32; as many bands as coefficients by default
+
+    >>> y = np.random.default_rng(0).normal(size=16000)
+    >>> np.allclose(log_mel(mfcc(y)), mel_spectrogram(y), atol=0.001)
+    True
+    >>> log_mel(mfcc(y, Settings(n_mfcc=13)), n_mels=64).shape
+    (63, 64)
     """
     n_mfcc = coefficients.shape[1]
     return (coefficients @ dct_matrix(n_mfcc, n_mels or n_mfcc)).astype(np.float32)
 
 
 def deltas(coefficients, width=9):
-    """Slope of each coefficient a frame, as `librosa.feature.delta` with the ends held. Same shape, float32."""
+    """Slope of each coefficient a frame, as `librosa.feature.delta` with the ends held. Same shape, float32.
+
+    >>> rising = 3 * np.arange(20.0)[:, None]
+    >>> deltas(rising).shape, deltas(rising)[4:-4].ravel().round(3).tolist()[:3]
+    ((20, 1), [3.0, 3.0, 3.0])
+    """
     steps = np.arange(width) - width // 2
     held = np.pad(coefficients, ((width // 2, width // 2), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(held, width, axis=0)
@@ -122,6 +165,10 @@ def pooled(sequences, n_mfcc=None):
     """Statistics of clips of any length: mean, SD, root mean square of the slope over nine frames, log of the length.
 
     list of [shape=(frames, coefficients)], of which `n_mfcc` are used -> [shape=(clips, 3 * n_mfcc + 1)], float32
+
+    >>> x = pooled([np.ones((50, 64)), np.ones((80, 64))], n_mfcc=20)
+    >>> x.shape, np.exp(x[:, -1]).round(1).tolist()
+    ((2, 61), [50.0, 80.0])
     """
     return np.stack([np.concatenate([c.mean(axis=0), c.std(axis=0), _liveliness(c), [np.log(len(c))]])
                      for c in (sequence[:, :n_mfcc] for sequence in sequences)]).astype(np.float32)
@@ -137,6 +184,12 @@ def by_speaker(sequences, speakers, known, learned):
 
     list of [shape=(frames, n_mfcc)] -> the same, float32. `known` are the rows by which each speaker is measured, some
     of everybody's; `learned` the training rows, whose speakers' mean of means and of SDs is where everybody is brought.
+
+    >>> sequences = [np.random.default_rng(row).normal(5 * row, 1 + row, (100, 20)) for row in range(4)]
+    >>> speakers = np.array(["ann", "ann", "bob", "bob"])
+    >>> alike = by_speaker(sequences, speakers, known=range(4), learned=[0, 1])
+    >>> np.allclose(mean_and_sd(alike[2:]), mean_and_sd(sequences[:2]), atol=0.001)
+    True
     """
     own = {speaker: mean_and_sd([sequences[row] for row in known if speakers[row] == speaker])
            for speaker in np.unique(speakers)}
@@ -145,13 +198,21 @@ def by_speaker(sequences, speakers, known, learned):
 
 
 def mean_and_sd(sequences):
-    """Mean and SD of each coefficient over all frames of clips. list of [shape=(frames, n_mfcc)] -> (2, n_mfcc)"""
+    """Mean and SD of each coefficient over all frames of clips. list of [shape=(frames, n_mfcc)] -> (2, n_mfcc)
+
+    >>> mean_and_sd([np.array([[1.0], [3.0], [3.0]]), np.array([[1.0]])]).tolist()
+    [[2.0], [1.0]]
+    """
     frames = np.concatenate(sequences)
     return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
 
 
 def brought(sequence, own, common):
-    """A clip with each coefficient brought from one mean and SD to another. Same shape, float32"""
+    """A clip with each coefficient brought from one mean and SD to another. Same shape, float32
+
+    >>> brought(np.array([[1.0], [3.0]]), own=([2.0], [1.0]), common=([10.0], [5.0])).tolist()
+    [[5.0], [15.0]]
+    """
     return ((sequence - own[0]) / own[1] * common[1] + common[0]).astype(np.float32)
 
 
@@ -159,6 +220,10 @@ def clip_features(path, settings=Settings()):
     """One recording as a model sees it: read, silence trimmed, MFCC. [shape=(frames, n_mfcc)], float32
 
     Raises AudioError when the recording cannot be used.
+
+    >>> from ser_utils import corpora
+    >>> clip_features(corpora.ROOT / "data" / "this_coffee_sucks.flac").shape
+    (63, 64)
     """
     from scipy.fft import rfft
 

@@ -15,7 +15,14 @@ RETRIES = 3
 
 
 class FetchError(ValueError):
-    """An archive that cannot be had or must not be unpacked: which, why, and what would help."""
+    """An archive that cannot be had or must not be unpacked: which, why, and what would help.
+
+    >>> try:
+    ...     unpack(corpora.ROOT / "LICENSE", Path("never"), progress=False)
+    ... except FetchError as error:
+    ...     print(str(error).rpartition("LICENSE: ")[2])
+    no readable zip (File is not a zip file); remove it and fetch it again
+    """
 
 
 def fetch(corpus, folder=None, *, progress=True):
@@ -23,6 +30,12 @@ def fetch(corpus, folder=None, *, progress=True):
 
     `corpus` is a `corpora.Corpus` with a url and a checksum. Broken downloads are tried again; nothing lies under the
     folder's name until all of it is there. Raises FetchError.
+
+    >>> try:
+    ...     fetch(corpora.CORPORA["savee"])
+    ... except FetchError as error:
+    ...     print(str(error).partition(":")[0])
+    SAVEE is not to be had by a program
     """
     folder = Path(folder or corpora.ROOT / "data" / "raw" / corpus.name).resolve()
     if not corpus.url:
@@ -68,6 +81,13 @@ def unpack(archive, folder, *, progress=True):
     """A zip's files into a folder. FetchError for one that is damaged, or that would write beside or beyond it.
 
     Refused before anything is written: names that leave the folder, links, more than 4 GB or 20,000 files.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     archive = shutil.make_archive(f"{folder}/speech", "zip", corpora.ROOT / "data" / "miniature", "Actor_01")
+    ...     unpack(archive, Path(folder, "raw"), progress=False)
+    ...     len(corpora.recordings(Path(folder, "raw")))
+    16
     """
     from tqdm.auto import tqdm
 

@@ -26,7 +26,13 @@ CODED = tuple(name.removeprefix("female_") for name in TEN[:5])  # the emotions 
 
 @lru_cache(maxsize=1)
 def networks():
-    """The shipped networks for emotion and gender, read once. dict of Network"""
+    """The shipped networks for emotion and gender, read once. dict of Network
+
+    >>> networks()["emotion"].classes
+    ['angry', 'calm', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised']
+    >>> networks()["gender"].classes
+    ['female', 'male']
+    """
     return {name: Network(io.BytesIO(files.verified(MODELS / f"live_{name}.npz", "git checkout it")))
             for name in RECIPES}
 
@@ -37,7 +43,9 @@ def predict(source, sr=None, own=None):
     Parameters
     ----------
     source : str, Path or np.ndarray [shape=(samples,) or (samples, channels)]
-        A file that libsndfile reads, 0.3 s to an hour; or samples, and their rate `sr` in Hz.
+        A file that libsndfile reads, 0.3 s to an hour; or samples.
+    sr : int, optional
+        The rate of samples, in Hz.
     own : np.ndarray, optional
         What `accustomed` made of this speaker's neutral takes, to bring each coefficient to the average speaker's.
 
@@ -54,6 +62,13 @@ def predict(source, sr=None, own=None):
         When a recording cannot be used.
     ValueError
         When samples come without a rate, in another shape, or are not finite.
+
+    >>> answer = predict(ROOT / "data" / "this_coffee_sucks.flac")
+    >>> answer["emotion"], answer["code"], answer["class"]
+    ('angry', 5, 'male_angry')
+    >>> predict([0.1, 0.2])
+    Traceback (most recent call last):
+    ValueError: sr=None is no sampling rate; give the samples' rate in Hz
     """
     named = isinstance(source, str | Path)
     stretches = tqdm(_stretches(source, sr), Path(source).name if named else "samples", unit=" windows", delay=2,
@@ -79,6 +94,14 @@ def accustomed(takes):
     """Mean and SD of each coefficient over a speaker's neutral takes. list of (samples, Hz) -> [shape=(2, n_mfcc)]
 
     Raises ValueError when nobody is heard in any of them.
+
+    >>> y = audio.load(ROOT / "data" / "this_coffee_sucks.flac")
+    >>> own = accustomed([(y, 16000)])
+    >>> own.shape, predict(y, 16000, own)["file"]
+    ((2, 64), 'samples')
+    >>> accustomed([(0 * y, 16000)])
+    Traceback (most recent call last):
+    ValueError: nobody is heard in these takes; record a neutral sentence
     """
     blocks = [_mono(block, rate) for samples, sr in takes for block, rate, _ in _stretches(samples, sr)]
     loud = [features.mfcc(audio.trim(y)) for y in blocks if np.abs(y).max(initial=0) > 10 ** (QUIET_DB / 20)]
@@ -88,17 +111,32 @@ def accustomed(takes):
 
 
 def decoded(emotion, gender):
-    """Probabilities of the emotions, and of female and male, in words and in the original's code. dict"""
+    """Probabilities of the emotions, and of female and male, in words and in the original's code. dict
+
+    >>> sure = np.array(networks()["emotion"].classes) == "happy"
+    >>> answer = decoded(sure, [1, 0])
+    >>> answer["emotion"], answer["gender"], answer["code"], answer["class"]
+    ('happy', 'female', 3, 'female_happy')
+    >>> answer["probabilities"]["happy"], answer["probabilities"]["sad"]
+    (1.0, 0.0)
+    """
     order = networks()["emotion"].classes
     p = {name: float(emotion[order.index(name)]) for name in EMOTIONS}
     who = networks()["gender"].classes[int(np.argmax(gender))]
-    code = TEN.index(f"{who}_{max(CODED, key=p.get)}")
-    return {"emotion": max(p, key=p.get), "gender": who, "code": code, "class": TEN[code],
+    code = TEN.index(f"{who}_{max(CODED, key=p.__getitem__)}")
+    return {"emotion": max(p, key=p.__getitem__), "gender": who, "code": code, "class": TEN[code],
             "probabilities": {name: round(value, 6) for name, value in p.items()}}
 
 
 def table(answers):
-    """Answers as text, a line a file, below it what speaks against it and the windows of a long one. str"""
+    """Answers as text, a line a file, below it what speaks against it and the windows of a long one. str
+
+    >>> answer = predict(ROOT / "data" / "this_coffee_sucks.flac")
+    >>> print(table([answer | {"file": "coffee.flac"}]))
+    file         emotion        p  gender  code  class
+    coffee.flac  angry       0.62  male       5  male_angry
+                 (unlike the speech it learned from: music, noise or another kind of recording; do not trust it)
+    """
     names = [audio.plain(answer["file"]) for answer in answers]
     width = max(map(len, names))
     lines = [f"{'file':<{width}}  emotion        p  gender  code  class"]

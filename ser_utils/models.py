@@ -20,7 +20,15 @@ VIEWS = (-0.12, -0.06, 0.0, 0.06, 0.12)  # each clip is heard as from five vocal
 
 
 def pooled_classifier(classifier):
-    """Any classifier of fixed-length rows, over pooled statistics of sequences, standardised on its training rows."""
+    """Any classifier of fixed-length rows, over pooled statistics of sequences, standardised on its training rows.
+
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from ser_utils import store
+    >>> data = store.load()
+    >>> made = pooled_classifier(LogisticRegression()).fit(data.sequences[:48], data.clips["gender"][:48])
+    >>> made[-1].coef_.shape  # mean, SD and slope of 40 coefficients, and the length
+    (1, 121)
+    """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -69,7 +77,16 @@ def _original_cnn():
 
 @dataclass(frozen=True)
 class Model:
-    """A named way to make an unfitted classifier, which of the features it hears, and the file that defines it."""
+    """A named way to make an unfitted classifier, which of the features it hears, and the file that defines it.
+
+    >>> MODELS["cnn"].hears, MODELS["original_cnn"].hears
+    ('sequences', 'contours')
+    >>> MODELS["cnn"].estimator(seed=7).random_state
+    7
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> Model("bayes", GaussianNB).settings
+    'GaussianNB()'
+    """
 
     name: str
     make: Callable
@@ -101,6 +118,14 @@ def find(name):
     An estimator that wants two-dimensional input is given the pooled statistics, standardised; one whose
     `__sklearn_tags__` say otherwise is given the list of sequences. Raises ValueError when there is no such model, or
     what was found is no classifier with `predict_proba`.
+
+    >>> find("svm").name
+    'svm'
+    >>> find("sklearn.linear_model:LogisticRegression").estimator(seed=3)[-1]
+    LogisticRegression(random_state=3)
+    >>> find("nonsense")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: model 'nonsense' is unknown; choose one of chance, svm, ...
     """
     if name in MODELS:
         return MODELS[name]
@@ -122,4 +147,4 @@ def find(name):
         raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; make it a scikit-learn classifier "
                          "that has them (CalibratedClassifierCV gives probabilities to any)")
     wanted = pooled_classifier(made) if get_tags(made).input_tags.two_d_array else made
-    return Model(name, lambda: clone(wanted), source=imported.__file__)
+    return Model(name, lambda: clone(wanted), source=imported.__file__ or __file__)

@@ -12,10 +12,18 @@ EPSILON = 1e-4  # under the square root, whose slope at 0 is infinite
 
 
 @keras.saving.register_keras_serializable("ser_utils")
-class AttentionPooling(layers.Layer):
+class AttentionPooling(layers.Layer):  # type: ignore[name-defined]
     """Mean and SD over time, weighted by a learned attention (Okabe et al. 2018, attentive statistics pooling).
 
     [shape=(batch, frames, channels)] -> [shape=(batch, 2 * channels)]
+
+    >>> import numpy as np
+    >>> x, mask = np.ones((2, 20, 5), "float32"), np.ones((2, 20, 1), "float32")
+    >>> pooled = AttentionPooling()(x, mask)
+    >>> tuple(pooled.shape)
+    (2, 10)
+    >>> [round(float(value), 2) for value in pooled[0]]  # of what never changes, the mean and no SD but EPSILON's
+    [1.0, 1.0, 1.0, 1.0, 1.0, 0.01, 0.01, 0.01, 0.01, 0.01]
     """
 
     def __init__(self, units=64, **kwargs):
@@ -25,16 +33,19 @@ class AttentionPooling(layers.Layer):
         self.score = layers.Dense(1)
 
     def build(self, x_shape, mask_shape=None):
+        """Weights, once the number of channels is known."""
         self.hidden.build(x_shape)
         self.score.build((*x_shape[:-1], self.units))
 
     def call(self, x, mask):
+        """The statistics; `mask [shape=(batch, frames, 1)]` is 1 on real frames."""
         weights = ops.softmax(self.score(self.hidden(x)) - 1e4 * (1 - mask), axis=1)
         mean = ops.sum(weights * x, axis=1)
         variance = ops.sum(weights * ops.square(x - mean[:, None]), axis=1)
         return ops.concatenate([mean, ops.sqrt(variance + EPSILON)], axis=-1)
 
     def get_config(self):
+        """What makes the layer again when a saved model is opened."""
         return {**super().get_config(), "units": self.units}
 
 
@@ -73,6 +84,12 @@ def mlp(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
     """Two layers over windows of 21 frames (0.4 s), attention over the windows: it hears moments, in no order.
 
     The same layers on every window are convolutions whose windows never meet again before the end.
+
+    >>> network = mlp(n_mfcc=40, n_classes=8)
+    >>> network.input_shape, network.output_shape  # any number of clips, any number of frames
+    ([(None, None, 40), (None, None, 1)], (None, 8))
+    >>> network.count_params()
+    737417
     """
     x, mask = _inputs(n_mfcc)
     hidden, left = _convolution(x * mask, mask, width, window, step=4)
@@ -85,6 +102,12 @@ def lstm(n_mfcc, n_classes, width=256, memory=128, dropout=0.3):
 
     An LSTM alone learns its speakers by heart; what the convolutions heard stays visible past it, as in ResLSTM
     (arXiv:2606.03359).
+
+    >>> import numpy as np
+    >>> x, mask = np.ones((3, 64, 40), "float32"), np.ones((3, 64, 1), "float32")
+    >>> p = lstm(n_mfcc=40, n_classes=8, width=16, memory=16)([x, mask]).numpy()
+    >>> p.shape, bool(np.allclose(p.sum(axis=1), 1))
+    ((3, 8), True)
     """
     x, mask = _inputs(n_mfcc)
     hidden, left = _ear(x, mask, width, dropout)
@@ -94,7 +117,15 @@ def lstm(n_mfcc, n_classes, width=256, memory=128, dropout=0.3):
 
 
 def cnn(n_mfcc, n_classes, width=256, dropout=0.3):
-    """Four convolutions over time, attention over what is left: it hears short gestures anywhere in the clip."""
+    """Four convolutions over time, attention over what is left: it hears short gestures anywhere in the clip.
+
+    >>> import numpy as np
+    >>> from ser_utils.augment import pad
+    >>> clip, network = np.ones((20, 40), "float32"), cnn(n_mfcc=40, n_classes=8, width=16)
+    >>> short, long = (network(list(pad([clip], frames))) for frames in (32, 64))
+    >>> bool(np.allclose(short, long, atol=1e-5))  # padding changes nothing
+    True
+    """
     x, mask = _inputs(n_mfcc)
     hidden, left = _ear(x, mask, width, dropout)
     for _ in range(2):
@@ -104,7 +135,14 @@ def cnn(n_mfcc, n_classes, width=256, dropout=0.3):
 
 
 def original_cnn(n_mfcc, n_classes, frames=216):
-    """The original project's network, layer by layer, over its contour of 216 frames. It knows no mask."""
+    """The original project's network, layer by layer, over its contour of 216 frames. It knows no mask.
+
+    >>> network = original_cnn(n_mfcc=1, n_classes=10)
+    >>> network.input_shape, network.output_shape
+    ([(None, 216, 1), (None, 216, 1)], (None, 10))
+    >>> [layer.filters for layer in network.layers if hasattr(layer, "filters")]
+    [128, 128, 128, 128, 128, 128]
+    """
     x, mask = keras.Input((frames, n_mfcc), name="frames"), keras.Input((frames, 1), name="mask")
     hidden = layers.Conv1D(128, 5, padding="same", activation="relu")(x)
     hidden = layers.Conv1D(128, 5, padding="same", activation="relu")(hidden)

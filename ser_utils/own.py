@@ -22,6 +22,13 @@ def read(source):
     Paths in a CSV are relative to its folder; `speaker`, `gender` and the other `corpora.COLUMNS` are optional and stay
     empty where nobody says. In a folder, `emotion/speaker/file` names the speaker, `emotion/file` does not. Raises
     CorpusError when there is nothing, or a row lacks what it needs.
+
+    >>> import tempfile
+    >>> rows = pd.DataFrame({"path": ["a.wav", "b.wav"], "emotion": ["Joy", "Anger"], "gender": ["f", "m"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rows.to_csv(f"{folder}/mine.csv", index=False)
+    ...     read(f"{folder}/mine.csv")[["clip", "corpus", "emotion", "gender"]].values.tolist()
+    [['a', 'mine', 'happy', 'female'], ['b', 'mine', 'angry', 'male']]
     """
     if source is None:
         raise corpora.CorpusError("no table and no folder is named; give a CSV with path and emotion, or a folder of a "
@@ -42,13 +49,24 @@ def read(source):
 
 
 def name(source):
-    """What a table or folder is called as a corpus. str"""
+    """What a table or folder is called as a corpus. str
+
+    >>> name("recordings/mine.csv"), name("recordings/mine")
+    ('mine', 'mine')
+    """
     source = Path(source).resolve()
     return source.stem if source.suffix.lower() == ".csv" else source.name
 
 
 def table(source):
-    """A CSV of recordings, all text, each row with a path and an emotion; commas, semicolons or tabs between."""
+    """A CSV of recordings, all text, each row with a path and an emotion; commas, semicolons or tabs between.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pd.DataFrame({"Path": ["a.wav"], "Emotion": [" sad "]}).to_csv(f"{folder}/mine.csv", sep=";", index=False)
+    ...     table(f"{folder}/mine.csv").to_dict("records")
+    [{'path': 'a.wav', 'emotion': 'sad'}]
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows that are longer than the first line
@@ -73,7 +91,11 @@ def table(source):
 
 
 def common(names, words=SAME):
-    """Emotions by their common names, others as they are, in small letters. pd.Series"""
+    """Emotions by their common names, others as they are, in small letters. pd.Series
+
+    >>> common(pd.Series(["Joy", "ANG", "proud"])).tolist()
+    ['happy', 'angry', 'proud']
+    """
     plain = names.str.strip().str.lower()
     return plain.map(words).fillna(plain)
 

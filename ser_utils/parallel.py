@@ -9,6 +9,10 @@ def each(work, total, desc, unit, *, ordered=True, jobs=-1, scheduler=None, same
     Runs over `jobs` processes (-1: one a core) of one thread each; with the address of a Dask scheduler, on its
     workers, where the function `same` must return what it returns here: other code, packages or data would give other
     results. `total` and `done` are for the bar. Raises ValueError for a scheduler that cannot be used, with the reason.
+
+    >>> from joblib import delayed
+    >>> list(each((delayed(pow)(2, n) for n in range(5)), 5, "doubling", "power", jobs=1, progress=False))
+    [1, 2, 4, 8, 16]
     """
     from joblib import Parallel, parallel_config
     from tqdm.auto import tqdm

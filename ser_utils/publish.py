@@ -18,16 +18,37 @@ LEARNED = ("mlp", "lstm", "cnn")
 
 
 class UncommittedError(RuntimeError):
-    """Published rows must be traceable to a commit, and the tree holds changes that are in none."""
+    """Published rows must be traceable to a commit, and the tree holds changes that are in none.
+
+    >>> from unittest.mock import patch
+    >>> with patch("ser_utils.publish._git", side_effect=["1a2b3c", " M notes.txt"]):
+    ...     require_committed(PUBLISHED / "ravdess")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ser_utils.publish.UncommittedError: ... name their commit, and 1 files are in none (notes.txt); ...
+    """
 
 
 def name(clips):
-    """Of the folder of results: the corpus's, or those of several."""
+    """Of the folder of results: the corpus's, or those of several.
+
+    >>> name(store.load().clips)
+    'ravdess'
+    >>> name(pd.DataFrame({"corpus": ["ravdess", "ravdess", "emodb"]}))
+    'ravdess-emodb'
+    """
     return "-".join(clips["corpus"].unique())
 
 
 def everything(clips):
-    """The units of all that this repository publishes of a corpus, as `rows.csv` of its results says. list of Unit"""
+    """The units of all that this repository publishes of a corpus, as `rows.csv` of its results says. list of Unit
+
+    >>> units = everything(store.load().clips)
+    >>> {unit.part for unit in units}
+    {'test'}
+    >>> everything(pd.DataFrame({"corpus": ["mine"]}))
+    Traceback (most recent call last):
+    ValueError: corpus mine: no rows are published of it; name models with --model
+    """
     corpus = name(clips)
     path = PUBLISHED / corpus / "rows.csv"
     if not path.is_file():
@@ -45,7 +66,15 @@ def _git(*arguments):
 
 
 def require_committed(results):
-    """Insist on a committed tree when the rows go where this repository publishes them, else UncommittedError."""
+    """Insist on a committed tree when the rows go where this repository publishes them, else UncommittedError.
+
+    >>> require_committed(corpora.ROOT / "build" / "results")  # nothing is asked of other folders
+    >>> from unittest.mock import patch
+    >>> with patch("ser_utils.publish._git", return_value=""):
+    ...     require_committed(PUBLISHED / "ravdess")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ser_utils.publish.UncommittedError: ... name their commit, and this folder is no git checkout; ...
+    """
     if PUBLISHED not in [Path(results).resolve(), *Path(results).resolve().parents]:
         return
     if not _git("rev-parse", "HEAD"):
@@ -63,6 +92,15 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, schedu
 
     All units have `part="test"`. Returns the new rows of the predictions table. Raises UncommittedError when `results`
     is where this repository publishes and the tree has changes in no commit.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> units = compare.plan(["chance"], folds=[0], part="test")
+    >>> with TemporaryDirectory() as folder:
+    ...     rows = look(units, store.SHIPPED, folder, Path(folder) / "units", jobs=1)
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['looks.csv', 'made.json', 'predictions.csv.gz', 'units']
+    >>> len(rows), rows["speaker"].unique().tolist()
+    (300, ['02', '05', '14', '15', '16'])
     """
     results, data = Path(results), store.load(features)
     require_committed(results)
@@ -81,7 +119,15 @@ def look(units, features, results, checkpoints="build/units", *, jobs=-1, schedu
 
 
 def trace(results, units, data):
-    """A line in `looks.csv` for every row about to be made, before any test clip is predicted; its UAR comes later."""
+    """A line in `looks.csv` for every row about to be made, before any test clip is predicted; its UAR comes later.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> units = compare.plan(["chance"], folds=[0, 1], part="test")
+    >>> with TemporaryDirectory() as folder:
+    ...     looks = trace(Path(folder), units, store.load())
+    >>> looks[["corpus", "model", "seeds", "folds", "uar"]].to_dict("records")
+    [{'corpus': 'ravdess', 'model': 'chance', 'seeds': '0', 'folds': '0 1', 'uar': None}]
+    """
     path, now = results / "looks.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     commit = _git("rev-parse", "HEAD") or "none"
     looks = pd.read_csv(path) if path.is_file() else pd.DataFrame()
@@ -100,7 +146,16 @@ def _line(looks, key):
 
 
 def note(results, looks, rows):
-    """The scores of this look into `looks.csv`."""
+    """The scores of this look into `looks.csv`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> rows = load().query("model == 'chance' and protocol == 'random-split'")
+    >>> looks = rows[KEYS].drop_duplicates().assign(uar=None)
+    >>> with TemporaryDirectory() as folder:
+    ...     note(Path(folder), looks, rows)
+    >>> looks["uar"].tolist()  # it names one of ten classes always
+    [0.1]
+    """
     looks["uar"] = looks["uar"].astype(float)
     for key, part in rows.groupby(KEYS, sort=False):
         looks.loc[_line(looks, key), "uar"] = round(scores.summary(part)["uar"].mean(), 4)
@@ -124,7 +179,11 @@ def _made(results, looks, rows, histories, data):
 
 
 def exists(results=PUBLISHED / "ravdess"):
-    """Whether anything has been published there."""
+    """Whether anything has been published there.
+
+    >>> exists(), exists("nowhere")
+    (True, False)
+    """
     return (Path(results) / "predictions.csv.gz").is_file()
 
 
@@ -132,6 +191,12 @@ def load(results=PUBLISHED / "ravdess"):
     """The predictions table of a results folder; by default the published one.
 
     Raises FileNotFoundError when there is none, and DamagedError when it is not what was written.
+
+    >>> load().columns[:9].tolist()
+    ['model', 'protocol', 'labels', 'seed', 'fold', 'clip', 'speaker', 'emotion', 'p_neutral']
+    >>> load("nowhere")
+    Traceback (most recent call last):
+    FileNotFoundError: no predictions in nowhere; make them with python -m ser_utils compare --publish --results nowhere
     """
     path = Path(results) / "predictions.csv.gz"
     if not path.is_file():

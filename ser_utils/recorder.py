@@ -12,7 +12,12 @@ MOST_BYTES = 10 * 2 ** 20  # what Jupyter lets through
 
 
 class RecorderError(ValueError):
-    """There is no sound: why, and what would help. A notebook shows the sentence alone."""
+    """There is no sound: why, and what would help. A notebook shows the sentence alone.
+
+    >>> Recorder().samples()
+    Traceback (most recent call last):
+    ser_utils.recorder.RecorderError: nothing recorded yet: press Record, or upload a file, and run this cell again
+    """
 
     def _render_traceback_(self):
         return [str(self)]
@@ -23,6 +28,12 @@ class Recorder(anywidget.AnyWidget):
 
     The kernel may run on another machine: sound comes through the notebook's own connection, as 16-bit WAV at the
     browser's rate. `state` is idle, recording, ready or error; `error` says what went wrong, `info` how it was made.
+
+    >>> from ser_utils import corpora
+    >>> recorder = Recorder(prompt="Say something angry", max_seconds=4)
+    >>> y, sr = recorder.samples(default=corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    >>> recorder, y.ndim, y.dtype.name, sr
+    (Recorder(state='idle'), 1, 'float32', 16000)
     """
 
     _esm = Path(__file__).with_name("recorder.js")

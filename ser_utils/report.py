@@ -28,11 +28,16 @@ LEARNED_FROM = dict(zip((*splits.LEARN, "speaker-independent"), (
 LADDERS = {"What the split hides: UAR (95 % interval) over 8 emotions, all models trained on equally many clips": RUNGS,
            "What more voices bring: UAR (95 % interval) over 8 emotions, unseen speakers, by what was learned from":
                LEARNED_FROM}
+PEOPLE = (60, 67)  # per cent, accuracy: people who hear these clips and do not see them, as others quote it
 ORIGINAL = 72.7  # per cent, accuracy: what the original project reported for its ten classes on files split at random
 
 
 def percent(value, digits=1):
-    """A share as per cent, or a dash where there is none."""
+    """A share as per cent, or a dash where there is none.
+
+    >>> percent(0.6087), percent(0.6087, 0), percent(float("nan"))
+    ('60.9', '61', '–')
+    """
     return "–" if pd.isna(value) else f"{100 * value:.{digits}f}"
 
 
@@ -41,7 +46,12 @@ def _pair(first, between, second):
 
 
 def row(entry):
-    """One line of the result table, as shown everywhere. dict of str to str"""
+    """One line of the result table, as shown everywhere. dict of str to str
+
+    >>> row({"model": "svm", "protocol": "random-split", "labels": "emotion", "uar": 0.5, "accuracy": 0.52,
+    ...      "macro_f1": 0.49, "seeds": 1})
+    {'model': 'svm', 'UAR': '50.0', 'accuracy': '52.0', 'macro-F1': '49.0', 'seeds': '1'}
+    """
     shown = {"model": entry["model"], "UAR": percent(entry["uar"])}
     if entry["protocol"].split(" to ")[0] in splits.UNSEEN:
         shown |= {"95 % interval": _pair(entry["low"], "–", entry["high"]),
@@ -54,7 +64,12 @@ def row(entry):
 
 
 def headings(summary):
-    """What each protocol and labelling of a summary is called, in reading order. dict of (protocol, labels) to str"""
+    """What each protocol and labelling of a summary is called, in reading order. dict of (protocol, labels) to str
+
+    >>> summary = pd.DataFrame({"protocol": ["across to emodb", "random-split"], "labels": "emotion"})
+    >>> list(headings(summary).values())
+    ['Files split at random, 8 emotions', 'Taught by another corpus, tested on emodb, as recorded']
+    """
     there = list(summary[["protocol", "labels"]].drop_duplicates().itertuples(index=False, name=None))
     ways = ((key, *key[0].split(" to ")) for key in sorted(there) if " to " in key[0])
     return {key: name for key, name in HEADINGS.items() if key in there} | {
@@ -62,7 +77,16 @@ def headings(summary):
 
 
 def tables(summary):
-    """The summary as (heading, table of text) pairs, one per protocol and labelling, best model last."""
+    """The summary as (heading, table of text) pairs, one per protocol and labelling, best model last.
+
+    >>> from ser_utils import publish
+    >>> rows = publish.load().query("protocol == 'random-split' and model in ['svm', 'chance']")
+    >>> [(heading, table)] = tables(scores.summary(rows))
+    >>> print(heading)
+    Files split at random, ten classes: the original's way: 192 clips of 24 speakers tested, chance 10.0 %
+    >>> table["model"].tolist()
+    ['chance', 'svm']
+    """
     made = []
     for (protocol, labels), heading in headings(summary).items():
         part = summary[(summary["protocol"] == protocol) & (summary["labels"] == labels)].sort_values("uar")
@@ -78,7 +102,15 @@ def tables(summary):
 
 
 def ladder(summary, names):
-    """UAR with its interval from a summary: a row a model, a column a protocol, named and ordered as in `names`."""
+    """UAR with its interval from a summary: a row a model, a column a protocol, named and ordered as in `names`.
+
+    >>> summary = pd.DataFrame({"model": "svm", "protocol": ["leak-random", "leak-speakers"], "labels": "emotion",
+    ...                         "uar": [0.65, 0.5], "low": [float("nan"), 0.44], "high": [float("nan"), 0.56]})
+    >>> print(lined(ladder(summary, {name: RUNGS[name] for name in summary["protocol"]})))
+    | model | files at random | unseen speakers |
+    |---|---:|---:|
+    | svm | 65.0 | 50.0 (44.0–56.0) |
+    """
     part = summary[summary["protocol"].isin(names) & (summary["labels"] == "emotion")]
     part = part[part["model"].isin(part.loc[part["protocol"] != "speaker-independent", "model"])]
     shown = part.assign(column=part["protocol"].map(names), shown=[
@@ -90,19 +122,43 @@ def ladder(summary, names):
 
 
 def markdown(summary):
-    """The result tables as Markdown, every figure from the summary and so from the predictions."""
+    """The result tables as Markdown, every figure from the summary and so from the predictions.
+
+    >>> from ser_utils import publish
+    >>> unseen = "model == 'chance' and protocol == 'speaker-independent' and labels == 'emotion'"
+    >>> print(markdown(scores.summary(publish.load().query(unseen))))
+    **Unseen speakers, 8 emotions: 1440 clips of 24 speakers tested, chance 12.5 %**
+    <BLANKLINE>
+    | model | UAR | 95 % interval | SD over seeds | mean ± SD over folds | accuracy | macro-F1 | seeds |
+    |---|---:|---:|---:|---:|---:|---:|---:|
+    | chance | 12.5 | 12.5–12.5 | – | 12.5 ± 0.0 | 13.3 | 2.9 | 1 |
+    """
     return "\n\n".join(f"**{heading}**\n\n{lined(table)}" for heading, table in tables(summary))
 
 
 def lined(table):
-    """A table of text as Markdown, all but its first column to the right."""
+    """A table of text as Markdown, all but its first column to the right.
+
+    >>> print(lined(pd.DataFrame({"model": ["chance", "svm"], "UAR": ["12.5", "50.0"]})))
+    | model | UAR |
+    |---|---:|
+    | chance | 12.5 |
+    | svm | 50.0 |
+    """
     lines = ["| " + " | ".join(cells) + " |" for cells in [table.columns, *table.to_numpy().tolist()]]
     lines.insert(1, "|---" + "|---:" * (table.shape[1] - 1) + "|")
     return "\n".join(lines)
 
 
 def synthetic(clips):
-    """A line that says so when clips are synthetic speech, or nothing."""
+    """A line that says so when clips are synthetic speech, or nothing.
+
+    >>> from ser_utils import corpora, store
+    >>> synthetic(store.load().clips)
+    ''
+    >>> print(synthetic(corpora.read(corpora.ROOT / "data" / "miniature")), end="")
+    SYNTHETIC SPEECH: what follows says nothing about people.
+    """
     marked = clips["corpus"].str.contains("synthetic").any()
     return "SYNTHETIC SPEECH: what follows says nothing about people.\n" if marked else ""
 
@@ -111,9 +167,15 @@ def beside(live, published=None):
     """Scores on validation speakers beside the published ones on test speakers, as one text table.
 
     Both from `scores.summary`; without `published` its columns stay empty.
+
+    >>> live = pd.DataFrame([{"model": "svm", "protocol": "nested", "labels": "emotion", "clips": 120, "speakers": 2,
+    ...                       "uar": 0.52, "accuracy": 0.54, "chance": 1 / 8, "folds": 5, "seeds": 1}])
+    >>> print(beside(live, published=live.assign(uar=0.5)))
+    model protocol  labels  clips  speakers  UAR accuracy chance published UAR                of
+      svm   nested emotion    120         2 52.0     54.0   12.5          50.0 5 folds × 1 seeds
     """
-    known = (live.iloc[:0] if published is None else published).set_index(scores.KEYS)
-    both = live.join(known[["uar", "folds", "seeds"]], on=scores.KEYS, rsuffix=" there")
+    known = (live.iloc[:0] if published is None else published).set_index(scores.KEYS)[["uar", "folds", "seeds"]]
+    both = live.join(known.add_suffix(" there"), on=scores.KEYS)
     made = both[[*scores.KEYS, "clips", "speakers"]].assign(
         UAR=both["uar"].map(percent), accuracy=both["accuracy"].map(percent), chance=both["chance"].map(percent))
     made["published UAR"] = both["uar there"].map(percent)

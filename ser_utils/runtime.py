@@ -12,7 +12,17 @@ STEPS = (2, 1, 1, 1)  # of the four convolutions of `networks.cnn`; after the fi
 
 
 class Network:
-    """A network that tools/train_live.py wrote. `arrays` holds all of it, `classes` the names of the columns."""
+    """A network that tools/train_live.py wrote. `arrays` holds all of it, `classes` the names of the columns.
+
+    >>> from ser_utils import corpora, features
+    >>> network = Network(corpora.ROOT / "models" / "live_emotion.npz")
+    >>> coefficients = features.clip_features(corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    >>> p = network.predict_proba(coefficients)
+    >>> p.shape, round(float(p.sum()), 3), network.classes[p.argmax()]
+    ((8,), 1.0, 'angry')
+    >>> network.strange(coefficients) > 1  # none of the voices it learned
+    True
+    """
 
     def __init__(self, path):
         with np.load(path, allow_pickle=False) as archive:
@@ -47,13 +57,26 @@ class Network:
 
 
 def distance(coefficients, usual, spread):
-    """Mean distance of a clip to its nearest ones. `usual` [shape=(clips, 40)] are `restless` in units of `spread`."""
+    """Mean distance of a clip to its nearest ones. `usual` [shape=(clips, 40)] are `restless` in units of `spread`.
+
+    >>> clip = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
+    >>> usual = restless(clip)[None]
+    >>> distance(clip, usual, spread=1.0), distance(3 * clip, usual, spread=1.0) > 1
+    (0.0, True)
+    """
     away = np.linalg.norm(restless(coefficients) / spread - usual, axis=1)
     return float(np.sort(away)[:NEAREST].mean())
 
 
 def restless(coefficients):
-    """How much the leading coefficients move, whatever the level and colour: log of SD and slope. [shape=(40,)]"""
+    """How much the leading coefficients move, whatever the level and colour: log of SD and slope. [shape=(40,)]
+
+    >>> clip = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32)
+    >>> restless(clip).shape
+    (40,)
+    >>> bool(np.allclose(restless(clip), restless(clip + 10), atol=1e-3))  # louder, and as restless
+    True
+    """
     return np.log(pooled([coefficients], RESTLESS)[0, RESTLESS:-1] + 0.3)  # 0.3: a change that nobody hears
 
 

@@ -29,6 +29,10 @@ def quiet_keras():
     """Import Keras without its start-up noise, on one thread, so that a seed gives the same network every time.
 
     A second thread changes the order of sums, and after twenty epochs a third of the predicted labels.
+
+    >>> keras = quiet_keras()
+    >>> keras.backend.backend(), os.environ["TF_NUM_INTRAOP_THREADS"]
+    ('tensorflow', '1')
     """
     threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     if "tensorflow" in sys.modules and any(os.environ.get(name) != "1" for name in threads[:2]):
@@ -50,7 +54,8 @@ def quiet_keras():
 @contextmanager
 def _alone(generator):
     """Seeds of layers and the order of batches from this generator; Keras would take Python's global one, from which
-    any other thread of the process may draw too."""
+    any other thread of the process may draw too.
+    """
     with patch("keras.src.random.seed_generator.python_random", generator), \
             patch("keras.src.trainers.data_adapters.py_dataset_adapter.random", generator):
         yield
@@ -93,6 +98,14 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : np.ndarray [shape=(n_classes,)], sorted
     history_ : dict of str to list of float, one value an epoch: `loss`, `accuracy`, and `val_...` where asked for
+
+    >>> from ser_utils import store
+    >>> data = store.load()
+    >>> model = SequenceClassifier("mlp", {"width": 8}, n_mfcc=13, epochs=1, optimizer="rmsprop")
+    >>> model.fit(data.sequences[:8], data.clips["gender"][:8]).classes_.tolist()
+    ['female', 'male']
+    >>> model.predict_proba(data.sequences[8:11]).shape
+    (3, 2)
     """
 
     def __init__(self, network="cnn", options=None, *, n_mfcc=None, crop=192, epochs=40, batch_size=32,
@@ -243,7 +256,7 @@ def _batches(keras, model, X, targets):
     """Shuffled, augmented, cropped and padded batches of one length: one shape to compile."""
     rng = np.random.default_rng(model.random_state)
 
-    class Batches(keras.utils.PyDataset):
+    class Batches(keras.utils.PyDataset):  # type: ignore[name-defined]
         def __init__(self):
             super().__init__()
             self.on_epoch_end()

@@ -3,6 +3,7 @@
 A protocol is a function of a clips table, a labelling and a seed that returns a list of Split, one a fold.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, permutations
@@ -26,6 +27,9 @@ class Split:
 
     `known`, where it is given, are the clips by which features are standardised, without their labels: those of each
     speaker, or whatever column of the clips table `by` names.
+
+    >>> Split(0, train=np.array([0, 1]), validation=np.array([2]), test=np.array([3]))
+    Split(fold=0, train=array([0, 1]), validation=array([2]), test=array([3]), known=None, by='speaker')
     """
 
     fold: int
@@ -41,17 +45,28 @@ def label(clips, labels="emotion"):
 
     `gender_emotion` has the ten codes 0-9, which cover the 960 of RAVDESS's 1,440 clips that are angry, calm, fearful,
     happy or sad; `emotion` and `gender` cover all.
+
+    >>> clips = pd.DataFrame({"gender": ["female", "male"], "emotion": ["sad", "disgust"]})
+    >>> label(clips, "gender_emotion").tolist()
+    ['female_sad', None]
+    >>> label(clips, "mood")
+    Traceback (most recent call last):
+    ValueError: labels='mood' is unknown; choose one of emotion, gender_emotion, gender
     """
     if labels not in LABELS:
         raise ValueError(f"labels={labels!r} is unknown; choose one of {', '.join(LABELS)}")
     if labels != "gender_emotion":
         return clips[labels].to_numpy(dtype=object)
     names = clips["gender"] + "_" + clips["emotion"]
-    return names.where(names.isin(TEN), None).to_numpy(dtype=object)
+    return names.astype(object).where(names.isin(TEN), None).to_numpy()
 
 
 def classes(clips, labels="emotion"):
-    """The classes that occur, in reading order. tuple of str"""
+    """The classes that occur, in reading order. tuple of str
+
+    >>> classes(pd.DataFrame({"emotion": ["sad", "bored", "neutral", "sad"]}))
+    ('neutral', 'sad', 'bored')
+    """
     names = pd.Series(label(clips, labels)).dropna().unique()
     return tuple(sorted(names, key=lambda name: (READING.index(name) if name in READING else len(READING), name)))
 
@@ -89,18 +104,34 @@ def _apart(clips, labels, sides):
     splits = []
     for fold, (test, validation) in enumerate(sides):
         tested, validated = clips["speaker"].isin(test) & usable, clips["speaker"].isin(validation) & usable
-        splits.append(Split(fold, *(np.flatnonzero(part) for part in
-                                    (usable & ~tested & ~validated, validated, tested))))
+        splits.append(Split(fold, np.flatnonzero(usable & ~tested & ~validated), np.flatnonzero(validated),
+                            np.flatnonzero(tested)))
     return splits
 
 
 def speaker_independent(clips, labels="emotion", seed=0):
-    """Five folds; test and validation speakers are never trained on. The same for every seed."""
+    """Five folds; test and validation speakers are never trained on. The same for every seed.
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> first = speaker_independent(clips)[0]
+    >>> len(first.train), len(first.validation), len(first.test)
+    (1020, 120, 300)
+    >>> sorted(clips["speaker"][first.test].unique())
+    ['02', '05', '14', '15', '16']
+    """
     return _apart(clips, labels, _speaker_folds(clips))
 
 
 def leave_one_speaker_out(clips, labels="emotion", seed=0):
-    """A fold a speaker, who is tested; the next one validates. For corpora of few speakers."""
+    """A fold a speaker, who is tested; the next one validates. For corpora of few speakers.
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> folds = leave_one_speaker_out(clips)
+    >>> len(folds), [clips["speaker"][side].unique().tolist() for side in (folds[0].test, folds[0].validation)]
+    (24, [['01'], ['02']])
+    """
     speakers = _speakers(clips)
     return _apart(clips, labels, [([one], [after]) for one, after in
                                   zip(speakers, speakers[1:] + speakers[:1], strict=True)])
@@ -112,6 +143,14 @@ def adapted(clips, labels="emotion", seed=0, *, resting=None):
     With all it is transductive: the unlabelled clips of a test speaker, those to be predicted among them, take part.
     `resting` is how many clips of which emotions are known beforehand instead; the seed draws them, and they are not
     predicted.
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> whole, few = adapted(clips)[0], adapted(clips, resting={"neutral": 2, "calm": 3})[0]
+    >>> len(whole.known), len(whole.test)
+    (1440, 300)
+    >>> len(few.known), len(few.test)  # five clips of each of 24 speakers, five of them tested
+    (120, 275)
     """
     splits = speaker_independent(clips, labels)
     if resting is None:
@@ -128,6 +167,12 @@ def fewer(clips, labels="emotion", seed=0, *, speakers=None, share=1.0):
     """Speaker-independent with less to learn from: so many speakers, or a share of each one's clips of each emotion.
 
     Speakers are drawn by the seed, women and men in turn; more of them include the fewer.
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> fold = fewer(clips, speakers=5)[0]
+    >>> clips["speaker"][[*fold.train, *fold.validation]].nunique(), len(fold.test)  # of 24; all are tested
+    (5, 300)
     """
     splits = []
     for split in speaker_independent(clips, labels):
@@ -147,6 +192,11 @@ def nested(clips, labels="emotion", seed=0):
     What fold k is to use may rest on every pair with group k in it, by what its models say of the pair's other group:
     those models never met fold k's test speakers, and these scores are not theirs. One fold a pair, in the order
     of `itertools.combinations`.
+
+    >>> from ser_utils import store
+    >>> folds = nested(store.load().clips)
+    >>> len(folds), len(folds[0].train), len(folds[0].validation), len(folds[0].test)
+    (10, 840, 600, 0)
     """
     usable, groups = pd.notna(label(clips, labels)), [clips["speaker"].isin(test) for test, _ in _speaker_folds(clips)]
     pairs = [one | other for one, other in combinations(groups, 2)]
@@ -159,6 +209,15 @@ def across(clips, labels="emotion", seed=0, *, by=None):
 
     Nothing validates: whatever is chosen is chosen within the teaching corpus. With `by` ("speaker", "corpus") features
     are standardised by all clips of each, transductively: those to be predicted take part, without labels.
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> other = clips.query("speaker < '03' and emotion != 'calm'").assign(corpus="other", speaker="s")
+    >>> [(len(fold.train), len(fold.test)) for fold in across(pd.concat([clips, other], ignore_index=True))]
+    [(104, 1248), (1248, 104)]
+    >>> across(clips)
+    Traceback (most recent call last):
+    ValueError: all clips are of ravdess; name the features of two corpora to go across
     """
     here = clips["corpus"].to_numpy()
     named = {corpus: set(label(clips[here == corpus], labels)) - {None} for corpus in sorted(set(here))}
@@ -182,7 +241,16 @@ def across(clips, labels="emotion", seed=0, *, by=None):
 
 
 def random_split(clips, labels="emotion", seed=0):
-    """The original project's way: files drawn at random, 64/16/20 %, stratified by class. Speakers sit on all sides."""
+    """The original project's way: files drawn at random, 64/16/20 %, stratified by class. Speakers sit on all sides.
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> [split] = random_split(clips)
+    >>> len(split.train), len(split.validation), len(split.test)
+    (921, 231, 288)
+    >>> len(set(clips["speaker"][split.train]) & set(clips["speaker"][split.test]))  # everybody is known
+    24
+    """
     from sklearn.model_selection import train_test_split
 
     names = label(clips, labels)
@@ -202,6 +270,14 @@ def rung(clips, labels="emotion", seed=0, *, apart):
     `apart` is what training and test never share: "clips" (drawn at random), "repetitions" (the two takes of one line
     stay together), "speakers", or "speakers, statement" (nor is the tested sentence ever heard in training; ten folds,
     those of the speakers once for each of two sentences).
+
+    >>> from ser_utils import store
+    >>> clips = store.load().clips
+    >>> lowest, strictest = rung(clips, apart="clips"), rung(clips, apart="speakers, statement")
+    >>> len(lowest), len(strictest)
+    (5, 10)
+    >>> len({len(fold.train) + len(fold.validation) for fold in lowest + strictest})  # all learn from equally many
+    1
     """
     names = label(clips, labels)
     usable = pd.notna(names)
@@ -238,15 +314,17 @@ def _drawn(fold, names, counts, seed, tested, validated, free):
 
 LEAK = {"leak-random": "clips", "leak-repetitions": "repetitions", "leak-speakers": "speakers",
         "leak-speakers-statement": "speakers, statement"}
-LEARN = {"learn-5-speakers": {"speakers": 5}, "learn-10-speakers": {"speakers": 10},
-         "learn-15-speakers": {"speakers": 15}, "learn-half-clips": {"share": 0.5}}
+LEARN: dict[str, dict] = {
+    "learn-5-speakers": {"speakers": 5}, "learn-10-speakers": {"speakers": 10}, "learn-15-speakers": {"speakers": 15},
+    "learn-half-clips": {"share": 0.5}}
 # RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
 KNOWN = {"speaker-adapted": None, "few-shot": {"neutral": 2, "calm": 3}}
-PROTOCOLS = {"speaker-independent": speaker_independent, "leave-one-speaker-out": leave_one_speaker_out,
-             "random-split": random_split, "nested": nested, "across": across,
-             **{f"across-by-{by}": partial(across, by=by) for by in ("corpus", "speaker")},
-             **{name: partial(adapted, resting=few) for name, few in KNOWN.items()},
-             **{name: partial(fewer, **less) for name, less in LEARN.items()},
-             **{name: partial(rung, apart=apart) for name, apart in LEAK.items()}}
+PROTOCOLS: dict[str, Callable] = {
+    "speaker-independent": speaker_independent, "leave-one-speaker-out": leave_one_speaker_out,
+    "random-split": random_split, "nested": nested, "across": across,
+    **{f"across-by-{by}": partial(across, by=by) for by in ("corpus", "speaker")},
+    **{name: partial(adapted, resting=few) for name, few in KNOWN.items()},
+    **{name: partial(fewer, **less) for name, less in LEARN.items()},
+    **{name: partial(rung, apart=apart) for name, apart in LEAK.items()}}
 # nobody tested was trained on
 UNSEEN = tuple(name for name in PROTOCOLS if name not in ("random-split", "leak-random", "leak-repetitions"))

@@ -36,6 +36,14 @@ class FeatureSet:
     contours : np.ndarray [shape=(clips, 216)], float32
         The original project's feature.
     settings : features.Settings
+
+    >>> data = load()
+    >>> data.frames.shape, data.contours.shape
+    ((182163, 64), (1440, 216))
+    >>> len(data.sequences), data.sequences[0].shape  # 64 coefficients every 16 ms
+    (1440, (97, 64))
+    >>> len(data.digest)
+    8
     """
 
     clips: pd.DataFrame
@@ -72,13 +80,21 @@ def _one(folder, row, settings, pitch=True):
 
 
 def as_csv(table):
-    """A table as the bytes of a CSV file, for `READ`."""
+    """A table as the bytes of a CSV file, for `READ`.
+
+    >>> as_csv(pd.DataFrame({"clip": ["a"], "speaker": ["01"], "gender": [None]})).splitlines()
+    [b'clip,speaker,gender', b'a,01,']
+    """
     return table.to_csv(index=False, lineterminator="\n").encode(*BYTES)
 
 
 def code_here():
-    """Of the code and the packages that make features on this machine. str"""
-    code = [Path(module.__file__).read_bytes() for module in (audio, features, descriptors)]
+    """Of the code and the packages that make features on this machine. str
+
+    >>> len(code_here()), code_here() == code_here()
+    (16, True)
+    """
+    code = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("audio", "features", "descriptors")]
     packages = [f"{name} {version(name)}" for name in ("numpy", "scipy", "soundfile", "soxr", "librosa")]
     return hashlib.blake2b(b"".join(code) + " ".join(packages).encode(), digest_size=8).hexdigest()
 
@@ -104,6 +120,14 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
     Without `pitch` its columns stay empty, and the rest is there far sooner.
     Returns a FeatureSet of what could be used, and a list of the AudioErrors of what could not. Raises CorpusError when
     the folder holds no recording, or none that can be used.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     mine = pd.DataFrame({"path": [corpora.ROOT / "data" / "this_coffee_sucks.flac"], "emotion": ["angry"]})
+    ...     mine.to_csv(Path(folder) / "mine.csv", index=False)
+    ...     made, errors = extract(Path(folder) / "mine.csv", Path(folder) / "out", "own", pitch=False, jobs=1)
+    >>> made.clips["emotion"].tolist(), made.sequences[0].shape, errors
+    (['angry'], (63, 64), [])
     """
     from joblib import delayed
 
@@ -111,8 +135,8 @@ def extract(folder, out, corpus="ravdess", settings=features.Settings(), *, pitc
     fingerprint = _fingerprint(folder, clips, settings, pitch)
     if cached := _cached(out, fingerprint):
         return cached
-    if pitch:  # alone first: processes that compile librosa's code at once can spoil its cache on disk (numba #10128)
-        descriptors.describe(*[np.sin(np.arange(4000, dtype=np.float32))] * 2, 16000)
+    if pitch:
+        descriptors.compile_pitch()
     work = (delayed(_one)(folder.resolve(), row, settings, pitch) for row in clips.to_dict("records"))
     results = list(each(work, len(clips), "extracting", "clip", jobs=jobs, scheduler=scheduler, same=code_here,
                         progress=progress))
@@ -149,6 +173,14 @@ def save(made, out, **meta):
     """Write a FeatureSet as `clips.csv`, `features.npz` (bytes, scaled clip by clip), `settings.json` and their sums.
 
     Each clip has a scale of its own, so that no clip's features depend on the company it is in.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> data = load()
+    >>> first = FeatureSet(data.clips[:1], data.sequences[0], data.starts[:2], data.contours[:1], data.settings)
+    >>> with TemporaryDirectory() as out:
+    ...     save(first, out)
+    ...     sorted(path.name for path in Path(out).iterdir())
+    ['SHA256SUMS', 'clips.csv', 'features.npz', 'settings.json']
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -173,6 +205,12 @@ def load(folder=SHIPPED):
 
     A list of folders is opened as one, clips and speakers named by their corpus first. Raises FileNotFoundError when a
     folder holds no features, DamagedError when they are not what was written, and ValueError when folders disagree.
+
+    >>> load().clips[["clip", "speaker", "emotion"]].iloc[0].tolist()
+    ['03-01-01-01-01-01-01', '01', 'neutral']
+    >>> load("nowhere")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: no features in nowhere (SHA256SUMS is missing); make them with ...
     """
     if isinstance(folder, list | tuple):
         return _joined([load(one) for one in folder])

@@ -45,13 +45,26 @@ def code_lines(path):
 def test_the_package_stays_small():
     modules = list((ROOT / "ser_utils").glob("*.py"))
     assert sum(map(code_lines, modules)) <= 2500
-    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules) <= 3600  # all of them
+
+
+def public_names():
+    """Functions and classes of the package, as (module, name, docstring)."""
+    for path in sorted((ROOT / "ser_utils").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                yield path.stem, node.name, ast.get_docstring(node) or ""
+
+
+def test_every_public_name_says_what_it_is_and_shows_it():
+    names = list(public_names())
+    assert len(names) > 100
+    assert [f"{module}.{name}" for module, name, said in names if ">>>" not in said] == []
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed; the README has commands without it")
 def test_the_makefile_lists_its_commands():
     shown = subprocess.check_output(["make", "--no-print-directory"], cwd=ROOT, text=True)
-    readme = (ROOT / "README.md").read_text()
+    readme, commands = ((ROOT / name).read_text() for name in ("README.md", "docs/commands.md"))
     for name in ("run", "test", "lab", "extract", "reproduce"):
         assert re.search(rf"^{name}\s+\S", shown, re.MULTILINE)
-        assert f"make {name}" in readme
+        assert f"make {name}" in readme + commands

@@ -219,3 +219,12 @@ def test_too_few_clips_for_a_random_split(shipped):
     with pytest.raises(ValueError, match="16 clips of 8 classes are too few for three sides; bring seven"):
         splits.random_split(shipped.clips.groupby("emotion").head(2))
     assert splits.random_split(shipped.clips.groupby("emotion").head(7))
+
+
+def test_across_corpora_by_gender_and_emotion_leaves_out_what_has_no_code(shipped):
+    """What has no class is None and no NaN, which no order has a place for."""
+    clips = shipped.clips.query("speaker in ('01', '02', '03')")
+    both = pd.concat([clips, clips.assign(corpus="other", speaker="other" + clips["speaker"])], ignore_index=True)
+    assert {name for name in splits.label(both, "gender_emotion") if not isinstance(name, str)} == {None}
+    for split in splits.across(both, "gender_emotion"):
+        assert set(splits.label(both, "gender_emotion")[split.test]) <= set(splits.TEN)

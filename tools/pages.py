@@ -1,6 +1,6 @@
 """The report's pages: an index with the published comparison and the last run on this machine, and one a notebook.
 
-    python tools/pages.py [--out build/report]    the index alone; tools/notebooks.py makes all
+python tools/pages.py [--out build/report]    the index alone; tools/notebooks.py makes all
 """
 
 import argparse
@@ -30,8 +30,11 @@ def render(path, title, pages=(), **parts):
     Parameters
     ----------
     path : Path
+        Of the page.
     title : str
+        Of the page.
     pages : sequence of Page
+        All others but the index, to link to.
     **parts
         What `report.html` names: `body`, or `live` and `published`.
     """
@@ -52,11 +55,13 @@ def index(folder, live=None, about=None, results=publish.PUBLISHED / "ravdess", 
     Parameters
     ----------
     folder : str or Path
+        Where pages and figures go.
     live : pd.DataFrame, optional
         A predictions table on validation speakers.
     about : dict, optional
         `curves`, a training history per model, and `note`, of the live run, as `read_live` finds them.
     results : str or Path
+        A folder of published predictions.
     pages : sequence of Page
         To link to.
 

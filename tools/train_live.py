@@ -114,7 +114,8 @@ def pieces(path):
 
 def limit(data, recordings=(), share=0.05):
     """The distance that a share of unseen speakers' clips exceeds, their share by fold when the others set it, and how
-    well it tells speech from synthetic noises and from recordings of anything else, in stretches of three seconds."""
+    well it tells speech from synthetic noises and from recordings of anything else, in stretches of three seconds.
+    """
     others = noises() | {Path(path).name: list(pieces(Path(path))) for path in recordings}
     speech, apart = {}, {name: [] for name in others}
     for fold in tqdm(splits.speaker_independent(data.clips), desc="limit", unit="fold"):
