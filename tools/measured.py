@@ -10,8 +10,8 @@ from ser_utils.report import lined
 FOLDER = corpora.ROOT / "benchmarks"
 README_ROWS = {  # how the work begins, and a word of against what
     "recordings (WAV) to MFCC": None, "samples to MFCC": None, "reading cached features": "extracting them",
-    "CNN, four epochs": "TensorFlow", "LSTM, four epochs": "TensorFlow", "five folds": "TensorFlow", "predict, cold": None,
-    "predict, warm": "original"}
+    "CNN, four epochs": "TensorFlow", "LSTM, four epochs": "TensorFlow", "five folds": "TensorFlow",
+    "predict, cold": None, "predict, warm": "original"}
 
 
 def _read(name):
