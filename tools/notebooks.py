@@ -16,6 +16,7 @@ import pages as site
 from ser_utils import corpora
 
 FOLDER = corpora.ROOT / "notebooks"
+FIGURE = "Figure: the text after it says what it shows"
 
 
 def notebooks():
@@ -71,8 +72,21 @@ def render(path, page, pages):
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_filename(str(path))
     body = re.sub(r'(href="(?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r"\1.html", body)
-    code = HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    body = accessible(body)
+    code = HtmlFormatter(style="default").get_style_defs(".highlight")
     site.render(page.path, page.title, pages, body=f"<style>{code}</style>{body}")
+
+
+def accessible(body):
+    """What nbconvert leaves out for those who do not see or use a mouse: names of figures, of tables and their corners,
+    and a way into what scrolls.
+    """
+    names = {'alt="No description has been provided for this image"': f'alt="{FIGURE}"', "<th></th>": "<td></td>",
+             '<div class="input_area"': '<div tabindex="0" role="group" aria-label="Code" class="input_area"',
+             "<audio ": '<audio aria-label="Recording" '}
+    for old, new in names.items():
+        body = body.replace(old, new)
+    return re.sub(r'<div (class="[^"]*output_subarea)', r'<div tabindex="0" role="group" aria-label="Output" \1', body)
 
 
 def render_all(chosen, kept, out):
