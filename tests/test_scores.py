@@ -239,7 +239,7 @@ def test_no_published_speaker_was_trained_on():
 
 
 def test_what_each_fold_alone_would_have_kept():
-    """The README's sentence on choosing, from the trials it rests on."""
+    """The sentence on choosing in docs/methods.md, from the trials it rests on."""
     trials = pd.read_csv(PUBLISHED / "trials.csv").query("folds.str.startswith('nested')")
     by_fold = {(one.model, one.what): np.array(str(one.uar_by_fold).split(), float) for one in trials.itertuples()}
 
@@ -261,8 +261,8 @@ def test_what_each_fold_alone_would_have_kept():
     for model, before in reference.items():
         first = np.array(five[five["model"] == model]["uar_by_fold"].iloc[0].split(), float)
         assert (first > by_fold[model, before]).all()
-    readme = (corpora.ROOT / "README.md").read_text(encoding="utf-8")
-    choosing = re.search(r"\*\*Choosing\.\*\*.*?UAR on the", readme, re.DOTALL).group()
+    page = (corpora.ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    choosing = re.search(r"\*\*Choosing\.\*\*.*?UAR on the", page, re.DOTALL).group()
     assert "every fold, the MLP's longer windows in four of five" in choosing
     assert "five views in all for MLP and LSTM and in three for the CNN" in choosing
 
@@ -309,14 +309,15 @@ def test_a_rung_that_nobody_published_is_a_dash():
 def test_the_readme_and_the_page_of_tables_show_the_published_figures():
     import update_readme
 
-    found, readme = update_readme.summaries(), (corpora.ROOT / "README.md").read_text(encoding="utf-8")
+    found, docs = update_readme.summaries(), corpora.ROOT / "docs"
+    readme, methods = ((docs / name).read_text(encoding="utf-8") for name in ("../README.md", "methods.md"))
     for path, texts in update_readme.pages(found).items():
         text = path.read_text(encoding="utf-8")
         assert update_readme.filled(text, texts) == text
-    assert update_readme.everything(found) == (corpora.ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert update_readme.everything(found) == (docs / "results.md").read_text(encoding="utf-8")
     rows = ROWS[(ROWS[publish.KEYS] == ["cnn", "speaker-independent", "emotion"]).all(axis=1)]
     others = rows[~rows["speaker"].astype(int).isin({1, 2, 3, 5, 6, 8, 10, 11, 14, 17})]
-    shown = re.search("<!-- unconsulted -->(.*?)<!-- /unconsulted -->", readme, re.DOTALL).group(1)
+    shown = re.search("<!-- unconsulted -->(.*?)<!-- /unconsulted -->", methods, re.DOTALL).group(1)
     assert f"cnn {100 * independent(others)['uar']:.1f}" in shown
     assert f"| cnn | {100 * independent(rows)['uar']:.1f} |" in readme
 
