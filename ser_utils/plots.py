@@ -9,8 +9,8 @@ SEQUENTIAL = "viridis"  # even in lightness: readable in grey and to every eye
 SIGNED = "PuOr"  # around zero; its ends differ to every eye
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"]  # Okabe & Ito 2008
 MARKS = "os^DvPX*"
-MODELS = {"cnn": "#0072B2", "svm": "#D55E00", "lstm": "#882255", "mlp": "#56B4E9", "average": "#999999",
-          "cnn_live": "#DDCC77", "original_cnn": "#000000"}
+MODELS = {"cnn": "#0072B2", "svm": "#D55E00", "lstm": "#882255", "mlp": "#56B4E9", "average": "#DDCC77",
+          "cnn_live": "#999999", "original_cnn": "#000000"}
 EMOTIONS = dict(zip(corpora.EMOTIONS, (  # Tol 2021, "muted"
     "#999933", "#88CCEE", "#DDCC77", "#332288", "#882255", "#AA4499", "#117733", "#44AA99"), strict=True))
 GENDERS = {"female": "#EE8866", "male": "#2A4B8D"}

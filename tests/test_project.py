@@ -68,3 +68,12 @@ def test_the_makefile_lists_its_commands():
     for name in ("run", "test", "lab", "extract", "reproduce"):
         assert re.search(rf"^{name}\s+\S", shown, re.MULTILINE)
         assert f"make {name}" in readme + commands
+
+
+def test_links_of_every_page_lead_somewhere():
+    pages = [page for folder in (".", "docs", "data", "results", "models", "benchmarks")
+             for page in sorted((ROOT / folder).glob("*.md"))]
+    assert ROOT / "README.md" in pages
+    for page in pages:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
