@@ -222,7 +222,6 @@ def _compare(options):
     results = publish.PUBLISHED / publish.name(clips)
     published = scores.summary(publish.load(results)) if publish.exists(results) else None
     print(report.beside(scores.summary(rows), published))
-    print("\nUAR and accuracy in %, on validation clips; published: on test clips, having learned the validation ones.")
     return 0
 
 

@@ -166,19 +166,24 @@ def synthetic(clips):
 def beside(live, published=None):
     """Scores on validation speakers beside the published ones on test speakers, as one text table.
 
-    Both from `scores.summary`; without `published` its columns stay empty.
+    Both from `scores.summary`; without `published`, as for a corpus of one's own, the first alone.
 
     >>> live = pd.DataFrame([{"model": "svm", "protocol": "nested", "labels": "emotion", "clips": 120, "speakers": 2,
     ...                       "uar": 0.52, "accuracy": 0.54, "chance": 1 / 8, "folds": 5, "seeds": 1}])
-    >>> print(beside(live, published=live.assign(uar=0.5)))
-    model protocol  labels  clips  speakers  UAR accuracy chance published UAR                of
-      svm   nested emotion    120         2 52.0     54.0   12.5          50.0 5 folds × 1 seeds
+    >>> print(beside(live))
+    model protocol  labels  clips  speakers  UAR accuracy chance
+      svm   nested emotion    120         2 52.0     54.0   12.5
+    <BLANKLINE>
+    UAR and accuracy in %, on validation clips.
     """
-    known = (live.iloc[:0] if published is None else published).set_index(scores.KEYS)[["uar", "folds", "seeds"]]
-    both = live.join(known.add_suffix(" there"), on=scores.KEYS)
-    made = both[[*scores.KEYS, "clips", "speakers"]].assign(
-        UAR=both["uar"].map(percent), accuracy=both["accuracy"].map(percent), chance=both["chance"].map(percent))
+    made = live[[*scores.KEYS, "clips", "speakers"]].assign(
+        UAR=live["uar"].map(percent), accuracy=live["accuracy"].map(percent), chance=live["chance"].map(percent))
+    if published is None:
+        return f"{made.to_string(index=False)}\n\nUAR and accuracy in %, on validation clips."
+    known = published.set_index(scores.KEYS)[["uar", "folds", "seeds"]].add_suffix(" there")
+    both = live.join(known, on=scores.KEYS)
     made["published UAR"] = both["uar there"].map(percent)
     made["of"] = [f"{there:.0f} folds × {seeds:.0f} seeds" if there > 0 else "–"
                   for there, seeds in zip(both["folds there"], both["seeds there"], strict=True)]
-    return made.to_string(index=False)
+    return (f"{made.to_string(index=False)}\n\nUAR and accuracy in %, on validation clips; published: on test clips, "
+            "having learned the validation ones.")
