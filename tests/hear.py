@@ -39,9 +39,15 @@ def outcome(door, path):
         return traceback.format_exc()
 
 
-for line in sys.stdin:
-    started, path = time.perf_counter(), Path(os.fsdecode(bytes.fromhex(line)))
-    found = [outcome(door, path) for door in (heard, answered)]
-    # ru_maxrss would be that of the process which started this one, where that was larger
-    memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-    print(json.dumps([*found, time.perf_counter() - started, memory]), flush=True)
+def main():
+    """Answer every name that comes, until none does."""
+    for line in sys.stdin:
+        started, path = time.perf_counter(), Path(os.fsdecode(bytes.fromhex(line)))
+        found = [outcome(door, path) for door in (heard, answered)]
+        # ru_maxrss would be that of the process which started this one, where that was larger
+        memory = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+        print(json.dumps([*found, time.perf_counter() - started, memory]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
