@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import secrets
 import shutil
 import signal
@@ -38,6 +39,14 @@ def record(name, found):
         path = Path(os.environ["SER_RECORD"])
         known = json.loads(path.read_text()) if path.is_file() else {}
         path.write_text(json.dumps(known | {name: found}, indent=1) + "\n")
+
+
+def pytest_sessionfinish(session):
+    """How it went under this Python, for `SER_RECORD`."""
+    if not hasattr(session.config, "workerinput"):
+        counts = session.config.pluginmanager.get_plugin("terminalreporter").stats
+        record(f"Python {platform.python_version()}", {
+            what: len(counts.get(what, ())) for what in ("passed", "skipped", "failed", "error")})
 
 
 @pytest.fixture(scope="session")

@@ -198,5 +198,6 @@ def test_a_table_of_ones_own_is_extracted_and_compared_by_files_alone(tmp_path, 
     assert cli.main(["extract", str(tmp_path / "mine.csv"), "--corpus", "own", "--out", str(out), "--jobs", "1"]) == 0
     assert sorted(store.load(out).clips["emotion"].unique()) == [str(number) for number in range(8)]
     assert cli.main([*command, "--fold", "0"]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[-3].split()[-2:] == ["–", "–"]  # RAVDESS's published row is none of its
+    shown = capsys.readouterr().out
+    assert "chance" in shown.splitlines()[-3]
+    assert "published" not in shown  # RAVDESS's rows are none of its
