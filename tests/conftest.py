@@ -42,8 +42,8 @@ def record(name, found):
 
 
 def pytest_sessionfinish(session):
-    """How it went under this Python, for `SER_RECORD`."""
-    if not hasattr(session.config, "workerinput"):
+    """How it went under this Python, for `SER_RECORD` without `make fuzz`."""
+    if not hasattr(session.config, "workerinput") and "SER_KILLS" not in os.environ:
         counts = session.config.pluginmanager.get_plugin("terminalreporter").stats
         record(f"Python {platform.python_version()}", {
             what: len(counts.get(what, ())) for what in ("passed", "skipped", "failed", "error")})
