@@ -152,7 +152,7 @@ def through_microphone(coefficients, rng, settings=features.Settings()):
     spoken = np.flatnonzero(loudness > loudness.max() * 10 ** (-settings.trim_db / 10))
     decibels = 10 * np.log10(np.maximum(heard[spoken[0]:spoken[-1] + 1], 1e-10))
     decibels = np.maximum(decibels, decibels.max() - settings.top_db)
-    return (decibels @ features.dct_matrix(*[len(centres)] * 2).T).astype(np.float32)
+    return features.cepstrum(decibels)
 
 
 def _resample(rows, positions):

@@ -27,7 +27,7 @@ def occlusion(predict_proba, sequence, target, usual, bands=BANDS, parts=PARTS):
 
     Returns the falls by band [shape=(bands,)], lowest first, and by part [shape=(parts,)], in nats.
 
-    >>> clip = np.ones((48, 64)) @ features.dct_matrix(64, 64).T  # a log-mel spectrogram of ones
+    >>> clip = features.cepstrum(np.ones((48, 64)))
     >>> low = lambda clips: 1 / (1 + np.exp([[-features.log_mel(clip)[:, :4].mean()] for clip in clips]))
     >>> by_band, by_part = occlusion(low, clip, target=0, usual=np.zeros(64))
     >>> int(by_band.argmax()), round(float(by_band.max()), 2), by_part.round(2).tolist()[:4]
@@ -39,7 +39,7 @@ def occlusion(predict_proba, sequence, target, usual, bands=BANDS, parts=PARTS):
     for cover in covers:
         covered = mel.copy()
         covered[cover] = np.broadcast_to(usual, mel.shape)[cover]
-        asked.append((covered @ features.dct_matrix(sequence.shape[1], mel.shape[1]).T).astype(np.float32))
+        asked.append(features.cepstrum(covered))
     odds = log_odds(predict_proba(asked)[:, target])
     return odds[0] - odds[1:bands + 1], odds[0] - odds[bands + 1:]
 

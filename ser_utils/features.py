@@ -130,7 +130,19 @@ def mfcc(y, settings=Settings(), rfft=np.fft.rfft):
     >>> mfcc(second).shape, mfcc(second, Settings(n_mfcc=13)).shape
     ((63, 64), (63, 13))
     """
-    return (mel_spectrogram(y, settings, rfft) @ dct_matrix(settings.n_mfcc, settings.n_mels).T).astype(np.float32)
+    return cepstrum(mel_spectrogram(y, settings, rfft), settings.n_mfcc)
+
+
+def cepstrum(mel, n_mfcc=None):
+    """MFCCs of a log-mel spectrogram in dB, all of them by default; `log_mel` is the way back.
+
+    [shape=(..., n_mels)] -> [shape=(..., n_mfcc)], float32
+
+    >>> mel = np.linspace(-80, 0, 64)
+    >>> cepstrum(mel, 13).shape, bool(np.allclose(log_mel(cepstrum(mel)[None])[0], mel, atol=1e-3))
+    ((13,), True)
+    """
+    return (mel @ dct_matrix(n_mfcc or mel.shape[-1], mel.shape[-1]).T).astype(np.float32)
 
 
 def log_mel(coefficients, n_mels=None):

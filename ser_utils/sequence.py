@@ -44,7 +44,7 @@ def quiet_keras():
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every new length of clip
     if platform.libc_ver()[0] == "glibc":
-        # what a step frees it needs again in the next; given back to Linux, it costs a fifth of an epoch in page faults
+        # what a step frees it needs again in the next; given back to Linux, it costs page faults in every step
         ctypes.CDLL(None).mallopt(M_TOP_PAD, KEPT)
     with quiet():  # absl writes there before any logging level is heeded
         import keras

@@ -43,7 +43,7 @@ def main():
     """Try, and write what each step took; the first that fails ends the trial."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as place:
-        clone, home, took = Path(place) / "clone", Path(place) / "home", []
+        clone, home, steps = Path(place) / "clone", Path(place) / "home", []
         subprocess.run(["git", "clone", "--quiet", corpora.ROOT, clone], check=True)
         home.mkdir()
         own(Path(place) / "own")
@@ -51,11 +51,11 @@ def main():
             before = time.perf_counter()
             done = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, check=False,
                                   env={"HOME": str(home), "PATH": os.defpath, "LANG": "C.UTF-8"})
-            took.append({"step": what, "command": command, "seconds": round(time.perf_counter() - before, 1)})
-            print(f"{took[-1]['seconds']:6.1f} s  {what}\n{done.stdout[-1500:]}{done.stderr[-1500:]}", flush=True)
+            steps.append({"step": what, "command": command, "seconds": round(time.perf_counter() - before, 1)})
+            print(f"{steps[-1]['seconds']:6.1f} s  {what}\n{done.stdout[-1500:]}{done.stderr[-1500:]}", flush=True)
             done.check_returncode()
     found = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "cores": os.cpu_count(),
-             "python": platform.python_version(), "steps": took}
+             "python": platform.python_version(), "steps": steps}
     OUT.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
@@ -66,6 +66,12 @@ def table():
     found = json.loads(OUT.read_text(encoding="utf-8"))
     return lined(pd.DataFrame([{"step": f"{one['step']}: `{one['command']}`", "time": _clock(one["seconds"])}
                                for one in found["steps"]]))
+
+
+def took(step):
+    """What a step took, for the README. str"""
+    [one] = [one for one in json.loads(OUT.read_text(encoding="utf-8"))["steps"] if one["step"] == step]
+    return _clock(one["seconds"])
 
 
 def _clock(seconds):
