@@ -1,22 +1,43 @@
-"""Speech emotion from MFCCs, compared on speakers the models never heard.
+"""Speech emotion recognition from MFCCs, evaluated on unseen speakers.
 
-The modules follow the data, each using only those before it: `corpora` and `audio`, `features`, `descriptors` and
-`store`, `splits`, `augment`, `networks`, `sequence` and `models`, `compare`, `scores` and `publish`, `plots`, `report`.
-`files` writes what is kept. Beside that line stands the voice that nobody labelled: `recorder`, `runtime`, `live`,
-`distort`.
+Sub-packages and modules, each importing only from those before it:
+
+- `audio`: reading, resampling and trimming recordings
+- `datasets`: published corpora and custom recordings as a table of clips
+- `features`: MFCCs, acoustic descriptors and feature files
+- `models`: estimators with scikit-learn's interface
+- `evaluation`: splits, experiments and metrics
+- `live`: prediction on new recordings
+- `plotting`, `explain`: figures and attribution
+- `cli`: the command line
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
-def predict(source, sr=None, own=None):
-    """The emotion in a recording, or in samples at a rate, as a dict: see `ser_utils.live.predict`.
+def predict(source, sr=None, speaker_stats=None):
+    """Predict emotion and gender from a recording or samples; see `ser_utils.live.predict`.
 
-    >>> from ser_utils import corpora
-    >>> answer = predict(corpora.ROOT / "data" / "this_coffee_sucks.flac")
+    Parameters
+    ----------
+    source : str, Path or np.ndarray [shape=(n,) or (n, n_channels)]
+        A recording, or samples.
+    sr : int, optional
+        Sampling rate of the samples in Hz.
+    speaker_stats : np.ndarray [shape=(2, n_mfcc)], optional
+        Reference statistics of the speaker from `ser_utils.live.enroll_speaker`.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> from ser_utils._utils.files import ROOT
+    >>> answer = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> answer["emotion"], answer["class"]
     ('angry', 'male_angry')
     """
-    from ser_utils import live
+    from ser_utils.live import predictor
 
-    return live.predict(source, sr, own)
+    return predictor.predict(source, sr, speaker_stats)

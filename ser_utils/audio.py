@@ -1,4 +1,4 @@
-"""Recordings as arrays: read any file as mono at one rate, cut the silence at its ends, or say plainly why not."""
+"""Reading, resampling, framing and trimming of recordings."""
 
 import stat
 from contextlib import contextmanager
@@ -6,206 +6,346 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_utils import files
+from ser_utils._utils.files import printable
 
-SHORTEST = 0.1  # seconds; below this there is no syllable to hear
-LONGEST = 60.0  # seconds; an utterance, not a broadcast
-SILENCE_DB = -80.0  # dB re full scale: the quietest 16-bit recordings still reach -70
-LOUDEST = 10.0  # full scale is 1; samples in floating point may go somewhat beyond
-RATES, CHANNELS = (4000, 384_000), 16  # Hz, below which no speech is left; what a recorder may have
-BLOCK = 2 ** 20  # frames read at a time
-CHUNKS = 1000  # of a WAV that are looked through for its sound
+MIN_DURATION, MAX_DURATION = 0.1, 60.0  # s, of one utterance
+SILENCE_DB = -80.0  # dBFS; the quietest 16-bit recordings of the corpora peak near -70
+MAX_AMPLITUDE = 10.0  # full scale is 1; floating-point files may exceed it
+SAMPLE_RATES = 4000, 384_000  # Hz
+MAX_CHANNELS = 16
+BLOCK_SIZE = 2 ** 20  # samples per read
+MAX_WAV_CHUNKS = 1000  # searched for the chunk "data"
 
 
 class AudioError(ValueError):
-    """A recording that cannot be used: which file, why, and what would help.
+    """A recording that cannot be used.
 
-    >>> error = AudioError("a.wav", "the file is empty (0 bytes)", "record it again")
-    >>> print(error)
+    Parameters
+    ----------
+    path : str or Path
+    reason : str
+        What is wrong with the file.
+    remedy : str
+        What the user can do about it.
+
+    Examples
+    --------
+    >>> print(AudioError("a.wav", "the file is empty (0 bytes)", "record it again"))
     a.wav: the file is empty (0 bytes); record it again
-    >>> error.remedy
-    'record it again'
     """
 
     def __init__(self, path, reason, remedy):
         self.path, self.reason, self.remedy = str(path), reason, remedy
-        super().__init__(f"{plain(path)}: {reason}; {remedy}")
+        super().__init__(f"{printable(path)}: {reason}; {remedy}")
 
-    def __reduce__(self):  # an exception with its own arguments must say how to cross a process border
+    def __reduce__(self):  # pickled between processes
         return type(self), (self.path, self.reason, self.remedy)
 
 
-def plain(name):
-    r"""A file's name on one line that any terminal can show. str
-
-    >>> print(plain("two\nlines.wav"))
-    two\nlines.wav
-    """
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in str(name))
-
-
 def load(path, sr=16000):
-    """A recording as mono at `sr` Hz (soxr). [shape=(samples,)], float32. AudioError as `read`.
+    """Load a recording as mono at a given sampling rate.
 
-    >>> from ser_utils import corpora
-    >>> path = corpora.ROOT / "data" / "this_coffee_sucks.flac"
-    >>> y = load(path)
-    >>> y.shape, y.dtype, load(path, sr=8000).shape
-    ((21730,), dtype('float32'), (10865,))
+    Parameters
+    ----------
+    path : str or Path
+        WAV, FLAC, OGG or MP3.
+    sr : int > 0, default 16000
+        Target sampling rate in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,)], float32
+
+    Raises
+    ------
+    AudioError
+        As `read`.
+
+    Examples
+    --------
+    >>> from ser_utils._utils.files import ROOT
+    >>> y = load(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac", sr=16000)
+    >>> y.shape, y.dtype
+    ((61929,), dtype('float32'))
     """
-    y, native = read(path)
-    return resampled(y, native, sr)
+    y, orig_sr = read(path)
+    return resample(y, orig_sr, sr)
 
 
 def read(path):
-    """A recording as mono, channels averaged, [shape=(samples,)], float32 in [-1, 1], and its rate in Hz.
+    """Read a recording as mono at its own sampling rate.
 
-    WAV, FLAC, OGG or MP3: whatever libsndfile reads. Raises AudioError when the file is unreadable, empty, truncated,
-    shorter than 0.1 s, longer than 60 s, silent, holds NaN, or has levels, rates or channels that no recorder gives.
+    Parameters
+    ----------
+    path : str or Path
+        WAV, FLAC, OGG or MP3.
 
-    >>> from ser_utils import corpora
-    >>> y, sr = read(corpora.ROOT / "data" / "this_coffee_sucks.flac")
-    >>> f"{len(y) / sr:.2f} s at {sr} Hz"
-    '1.36 s at 16000 Hz'
+    Returns
+    -------
+    y : np.ndarray [shape=(n,)], float32
+        Mean of the channels, in [-1, 1].
+    sr : int
+        Sampling rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        If the file is unreadable, empty, truncated, silent, shorter than 0.1 s or longer than 60 s, contains NaN, or
+        has an implausible amplitude, sampling rate or number of channels.
     """
     path = Path(path)
-    with opened(path) as sound:
-        native, most = sound.samplerate, int(LONGEST * sound.samplerate) + 1
+    with open_audio(path) as sound:
+        sr, max_samples = sound.samplerate, int(MAX_DURATION * sound.samplerate) + 1
         blocks = [np.empty(0, np.float32)]
-        while sum(map(len, blocks)) < most and len(block := samples(path, sound, min(BLOCK, most))):
-            blocks.append(mono(block))
-        y = np.concatenate(blocks)[:most]
-        check_complete(path, min(sound.frames, most), len(y), native)
-    _check_sound(path, y, native)
-    return y, native
-
-
-def mono(y):
-    """The mean of the channels. [shape=(samples, channels)] -> [shape=(samples,)]
-
-    >>> mono(np.array([[0.25, 0.75], [1.0, 0.0]])).tolist()
-    [0.5, 0.5]
-    """
-    return y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)  # NumPy is slow at the mean of one
+        while sum(map(len, blocks)) < max_samples and len(
+                block := read_samples(path, sound, min(BLOCK_SIZE, max_samples))):
+            blocks.append(to_mono(block))
+        y = np.concatenate(blocks)[:max_samples]
+        check_complete(path, min(sound.frames, max_samples), len(y), sr)
+    _check_signal(path, y, sr)
+    return y, sr
 
 
 @contextmanager
-def opened(path):
-    """A recording as an open soundfile.SoundFile; whatever goes wrong while it is read is an AudioError.
+def open_audio(path):
+    """Open a recording; every error while it is read is raised as AudioError.
 
-    >>> from ser_utils import corpora
-    >>> with opened(corpora.ROOT / "data" / "this_coffee_sucks.flac") as sound:
-    ...     sound.samplerate, sound.channels, sound.subtype
-    (16000, 1, 'PCM_16')
+    Parameters
+    ----------
+    path : str or Path
+
+    Yields
+    ------
+    soundfile.SoundFile
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be opened or decoded.
     """
     import soundfile
 
+    path = Path(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
-            raise AudioError(path, "cannot be opened (it is no file)", "name a recording")
-        if path.stat().st_size == 0:
-            raise AudioError(path, "the file is empty (0 bytes)", "fetch or record it again")
-        if path.suffix.lower() == ".raw":
-            raise AudioError(path, "raw samples have no header that says how to read them", "convert it to WAV or FLAC")
-        with path.open("rb") as handle:
-            with files.quiet():
-                sound = soundfile.SoundFile(handle)
-            with sound:
-                if not RATES[0] <= sound.samplerate <= RATES[1] or sound.channels > CHANNELS:
-                    raise AudioError(path, f"{sound.samplerate} Hz in {sound.channels} channels, outside {RATES[0]} to "
-                                     f"{RATES[1]} Hz in {CHANNELS}", "convert it to 16 kHz mono")
-                yield sound
+        _check_file(path)
+        with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
+            if not SAMPLE_RATES[0] <= sound.samplerate <= SAMPLE_RATES[1] or sound.channels > MAX_CHANNELS:
+                raise AudioError(path, f"{sound.samplerate} Hz and {sound.channels} channels, outside "
+                                 f"{SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} Hz and {MAX_CHANNELS} channels",
+                                 "convert it to 16 kHz mono")
+            yield sound
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
         raise AudioError(path, f"not a readable recording ({reason})", "convert it to WAV or FLAC, or remove it"
                          ) from error
     except OSError as error:
-        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it is there and readable") from error
+        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it exists and is readable"
+                         ) from error
 
 
-def resampled(y, native, sr):
-    """Samples at another rate (soxr, high quality). [shape=(samples,)] -> [shape=(other samples,)]
+def read_samples(path, sound, n):
+    """Read the next samples of an open recording.
 
-    >>> second = np.zeros(44100, np.float32)
-    >>> resampled(second, 44100, 16000).shape
-    (16000,)
+    Parameters
+    ----------
+    path : str or Path
+        Named in errors.
+    sound : soundfile.SoundFile
+    n : int
+        Maximum number of samples.
+
+    Returns
+    -------
+    np.ndarray [shape=(<= n, n_channels)], float32
+
+    Raises
+    ------
+    AudioError
+        If samples are NaN, infinite or far beyond full scale.
     """
-    import soxr
-
-    return y if native == sr or not y.size else soxr.resample(y, native, sr, quality="HQ")
-
-
-def stretches(read, sr, length, hop):
-    """Overlapping stretches of a sound of any length, in bounded memory: (start in s, [shape=(samples, channels)]).
-
-    `read(count)` gives the next samples, at `sr` Hz; `length` and `hop` are in seconds. What is no longer than two
-    stretches comes whole.
-
-    >>> from ser_utils import corpora
-    >>> with opened(corpora.ROOT / "data" / "this_coffee_sucks.flac") as sound:
-    ...     for start, y in stretches(lambda count: sound.read(count, always_2d=True), 16000, length=0.5, hop=0.25):
-    ...         print(f"{start} s: {y.shape}")
-    0.0 s: (8000, 1)
-    0.25 s: (8000, 1)
-    0.5 s: (8000, 1)
-    0.75 s: (8000, 1)
-    1.0 s: (5730, 1)
-    """
-    size, step, start = round(length * sr), round(hop * sr), 0
-    held = read(2 * size + 1)
-    if len(held) <= 2 * size:
-        yield 0.0, held
-        return
-    while len(held) > size - step:
-        yield start / sr, held[:size]
-        held, start = held[step:], start + step
-        if len(held) < size:
-            held = np.concatenate([held, read(size - len(held))])
-
-
-def check_complete(path, expected, read, sr):
-    """Raise AudioError when a file held fewer samples than its header says, or a WAV fewer bytes.
-
-    >>> check_complete(Path("a.wav"), expected=32000, read=16000, sr=16000)
-    Traceback (most recent call last):
-        ...
-    ser_utils.audio.AudioError: a.wav: truncated: its header promises 2.00 s, it holds 1.00 s; fetch it again
-    """
-    if read < expected:
-        raise AudioError(path, f"truncated: its header promises {expected / sr:.2f} s, it holds {read / sr:.2f} s",
-                         "fetch it again")
-    promised, held = _wav_bytes(path)
-    if held < promised < 0xFFFFFF00:  # the largest values mark a stream of unknown length
-        raise AudioError(path, f"truncated: its header promises {promised} bytes of sound, it holds {held}",
-                         "fetch it again")
-
-
-def samples(path, sound, count):
-    """The next samples of an open recording, at most so many. [shape=(samples, channels)], float32
-
-    Raises AudioError where they are no sound: NaN, infinite, or far beyond full scale.
-
-    >>> from ser_utils import corpora
-    >>> path = corpora.ROOT / "data" / "this_coffee_sucks.flac"
-    >>> with opened(path) as sound:
-    ...     samples(path, sound, 20000).shape, samples(path, sound, 20000).shape, samples(path, sound, 20000).shape
-    ((20000, 1), (1730, 1), (0, 1))
-    """
-    with files.quiet():
-        y = sound.read(count, dtype="float32", always_2d=True)
-    if not np.abs(y).max(initial=0) <= LOUDEST:
-        what = f"samples of {np.abs(y).max():.0f}, where full scale is 1" if np.isfinite(y).all() else \
-            "NaN or infinite samples"
-        raise AudioError(path, f"it holds {what}", "export it again as 16-bit PCM")
+    y = sound.read(n, dtype="float32", always_2d=True)
+    if not np.abs(y).max(initial=0) <= MAX_AMPLITUDE:
+        reason = f"samples reach {np.abs(y).max():.0f}, where full scale is 1" if np.isfinite(y).all() else \
+            "it contains NaN or infinite samples"
+        raise AudioError(path, reason, "export it again as 16-bit PCM")
     return y
 
 
-def _wav_bytes(path):
-    """Bytes of sound that a WAV's header promises, and those in the file: libsndfile reads a cut WAV uncomplaining."""
+def to_mono(y):
+    """Average the channels.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n, n_channels)]
+
+    Returns
+    -------
+    np.ndarray [shape=(n,)]
+    """
+    return y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)  # a mean over one channel is slow in NumPy
+
+
+def resample(y, orig_sr, target_sr):
+    """Resample with soxr in high quality.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+    orig_sr : int > 0
+        Sampling rate of `y` in Hz.
+    target_sr : int > 0
+        In Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(n * target_sr / orig_sr,)]
+    """
+    import soxr
+
+    return y if orig_sr == target_sr or not y.size else soxr.resample(y, orig_sr, target_sr, quality="HQ")
+
+
+def stream_blocks(read, sr, block_seconds, hop_seconds):
+    """Divide a signal of any length into overlapping blocks in bounded memory.
+
+    A signal of at most two blocks is yielded whole.
+
+    Parameters
+    ----------
+    read : callable
+        `read(n)` returns the next samples, at most n, [shape=(n, n_channels)].
+    sr : int > 0
+        Sampling rate in Hz.
+    block_seconds : float > 0
+        Duration of a block in seconds.
+    hop_seconds : float > 0
+        Distance between the starts of consecutive blocks in seconds.
+
+    Yields
+    ------
+    start : float
+        Start of the block in seconds.
+    block : np.ndarray [shape=(n, n_channels)]
+
+    Examples
+    --------
+    >>> import io, soundfile
+    >>> soundfile.write(file := io.BytesIO(), np.zeros(10), samplerate=4, format="WAV")
+    >>> sound = soundfile.SoundFile(io.BytesIO(file.getvalue()))
+    >>> blocks = stream_blocks(lambda n: sound.read(n, always_2d=True), sr=4, block_seconds=1, hop_seconds=0.5)
+    >>> [(start, len(block)) for start, block in blocks]
+    [(0.0, 4), (0.5, 4), (1.0, 4), (1.5, 4)]
+    """
+    size, hop, start = round(block_seconds * sr), round(hop_seconds * sr), 0
+    buffer = read(2 * size + 1)
+    if len(buffer) <= 2 * size:
+        yield 0.0, buffer
+        return
+    while len(buffer) > size - hop:
+        yield start / sr, buffer[:size]
+        buffer, start = buffer[hop:], start + hop
+        if len(buffer) < size:
+            buffer = np.concatenate([buffer, read(size - len(buffer))])
+
+
+def check_complete(path, n_expected, n_read, sr):
+    """Check that a file contains as many samples, and a WAV file as many bytes, as its header states.
+
+    Parameters
+    ----------
+    path : Path
+    n_expected : int
+        Number of samples according to the header.
+    n_read : int
+        Number of samples in the file.
+    sr : int > 0
+        Sampling rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        If the file is truncated.
+    """
+    if n_read < n_expected:
+        raise AudioError(path, f"truncated: the header states {n_expected / sr:.2f} s, the file contains "
+                         f"{n_read / sr:.2f} s", "download it again")
+    stated, found = _wav_data_bytes(path)
+    if found < stated < 0xFFFFFF00:  # the largest values mark a stream of unknown length
+        raise AudioError(path, f"truncated: the header states {stated} bytes of audio, the file contains {found}",
+                         "download it again")
+
+
+def frame(y, frame_length, hop_length):
+    """Divide a signal into overlapping frames centred on multiples of `hop_length`, with zero-padded ends.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+    frame_length : int > 0
+        In samples.
+    hop_length : int > 0
+        In samples.
+
+    Returns
+    -------
+    np.ndarray [shape=(1 + n // hop_length, frame_length)]
+        A view of the padded signal.
+
+    Examples
+    --------
+    >>> frame(np.array([1, 2, 3, 4]), frame_length=4, hop_length=2).tolist()
+    [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 0, 0]]
+    """
+    padded = np.pad(y, frame_length // 2)
+    return np.lib.stride_tricks.sliding_window_view(padded, frame_length)[::hop_length]
+
+
+def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
+    """Trim leading and trailing silence; equal to `librosa.effects.trim`, whose import takes seconds.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+    top_db : float > 0, default 35
+        Threshold in dB below the loudest frame.
+    frame_length : int > 0, default 2048
+        In samples.
+    hop_length : int > 0, default 512
+        In samples.
+
+    Returns
+    -------
+    np.ndarray [shape=(m,)]
+        A view of `y`.
+
+    Examples
+    --------
+    >>> y = np.concatenate([np.zeros(16000), np.ones(16000), np.zeros(16000)])
+    >>> trim(y).shape
+    (17920,)
+    """
+    frames = frame(y, frame_length, hop_length)
+    power = np.maximum(np.vecdot(frames, frames) / frame_length, 1e-10)  # librosa's floor
+    loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
+    return y[loud[0] * hop_length:min(len(y), (loud[-1] + 1) * hop_length)] if loud.size else y[:0]
+
+
+def _check_file(path):
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):  # reading a pipe would block
+        raise AudioError(path, "cannot be opened (it is not a regular file)", "name a recording")
+    if info.st_size == 0:
+        raise AudioError(path, "the file is empty (0 bytes)", "download or record it again")
+    if path.suffix.lower() == ".raw":
+        raise AudioError(path, "raw samples have no header with their format", "convert it to WAV or FLAC")
+
+
+def _wav_data_bytes(path):
+    """Bytes of audio stated in a WAV header and present in the file; libsndfile reads a truncated WAV without error."""
     with path.open("rb") as handle:
         if handle.read(12)[:4] != b"RIFF":
             return 0, 0
-        for _ in range(CHUNKS):
+        for _ in range(MAX_WAV_CHUNKS):
             if len(chunk := handle.read(8)) < 8:
                 break
             size = int.from_bytes(chunk[4:], "little")
@@ -215,42 +355,15 @@ def _wav_bytes(path):
     return 0, 0
 
 
-def _check_sound(path, y, sr):
-    seconds = len(y) / sr
+def _check_signal(path, y, sr):
     if not len(y):
-        raise AudioError(path, "it holds no samples", "record it again")
-    if not SHORTEST <= seconds <= LONGEST:
-        lasts = f"{seconds:.2f} s" if seconds <= LONGEST else f"more than {LONGEST:.0f} s"
-        raise AudioError(path, f"lasts {lasts}, outside {SHORTEST} to {LONGEST:.0f} s",
-                         "cut it to one utterance" if seconds > LONGEST else "record a whole utterance")
-    peak = float(y.max() - y.min()) / 2  # a constant is no sound
+        raise AudioError(path, "it contains no samples", "record it again")
+    duration, limits = len(y) / sr, f"outside {MIN_DURATION} to {MAX_DURATION:.0f} s"
+    if duration > MAX_DURATION:
+        raise AudioError(path, f"its duration is more than {MAX_DURATION:.0f} s, {limits}", "cut it to one utterance")
+    if duration < MIN_DURATION:
+        raise AudioError(path, f"its duration is {duration:.2f} s, {limits}", "record a whole utterance")
+    peak = float(y.max() - y.min()) / 2  # without DC offset
     if peak < 10 ** (SILENCE_DB / 20):
-        raise AudioError(path, f"silent (peak {20 * np.log10(peak + 1e-12):.0f} dB re full scale)",
+        raise AudioError(path, f"silent (peak {20 * np.log10(peak + 1e-12):.0f} dBFS)",
                          "check the microphone or the export")
-
-
-def frame(y, n_fft, hop_length):
-    """Overlapping frames centred on multiples of `hop_length`, the ends padded with zeros, as a view.
-
-    [shape=(samples,)] -> [shape=(1 + samples // hop_length, n_fft)]
-
-    >>> frame(np.array([1, 2, 3, 4]), n_fft=4, hop_length=2).tolist()
-    [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 0, 0]]
-    """
-    padded = np.pad(y, n_fft // 2)
-    return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
-
-
-def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
-    """Cut the ends that stay more than `top_db` below the loudest frame, as `librosa.effects.trim`. A view of `y`.
-
-    >>> y = np.concatenate([np.zeros(16000), np.ones(16000), np.zeros(16000)])
-    >>> f"{len(y) / 16000} s, of which {len(trim(y)) / 16000} s are left"
-    '3.0 s, of which 1.12 s are left'
-    >>> np.shares_memory(y, trim(y))
-    True
-    """
-    frames = frame(y, frame_length, hop_length)
-    power = np.maximum(np.vecdot(frames, frames) / frame_length, 1e-10)  # librosa's floor
-    loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
-    return y[loud[0] * hop_length:min(len(y), (loud[-1] + 1) * hop_length)] if loud.size else y[:0]

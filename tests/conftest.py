@@ -1,8 +1,11 @@
-"""What several tests need: the miniature's features, the real recordings where a machine has them, a browser."""
+"""Shared fixtures: features, recordings, the command line, a browser and JupyterLab."""
 
+import contextlib
+import io
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import signal
@@ -11,113 +14,163 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from pathlib import Path
 
 import pytest
 
-from ser_utils import corpora, store
+from ser_utils import cli
+from ser_utils._utils.files import ROOT
+from ser_utils.datasets import SAMPLES
 
-MINIATURE = corpora.ROOT / "data" / "miniature"
-RECORDINGS = corpora.ROOT.parent / "shared" / "corpora" / "ravdess"
-# somebody's own module of models
-QUICK = """
+CORPORA = ROOT.parent / "shared" / "corpora"
+# a module of models as a user writes it
+CUSTOM_MODELS = """
 from sklearn.linear_model import LogisticRegression
-from ser_utils.sequence import SequenceClassifier
+from ser_utils.models.classifier import SequenceClassifier
 
 class Regression(LogisticRegression):
     def __init__(self):
         super().__init__(max_iter=2000)
 
 def Network():
-    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop=96, epochs=2)
+    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop_frames=96, epochs=2)
 """
 
 
-def record(name, found):
-    """Keep what a test measured, where `make fuzz` wants it."""
+def record(name, result):
+    """Write a result of the slow tests to the JSON file SER_RECORD, if set."""
     if os.environ.get("SER_RECORD"):
         path = Path(os.environ["SER_RECORD"])
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        path.write_text(json.dumps(known | {name: found}, indent=1) + "\n")
+        results = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
 
 
 def pytest_sessionfinish(session):
-    """How it went under this Python, for `SER_RECORD` without `make fuzz`."""
+    """Record the outcome under this Python version when SER_RECORD is set without SER_KILLS."""
     if not hasattr(session.config, "workerinput") and "SER_KILLS" not in os.environ:
-        counts = session.config.pluginmanager.get_plugin("terminalreporter").stats
+        stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
         record(f"Python {platform.python_version()}", {
-            what: len(counts.get(what, ())) for what in ("passed", "skipped", "failed", "error")})
+            outcome: len(stats.get(outcome, ())) for outcome in ("passed", "skipped", "failed", "error")})
 
 
 @pytest.fixture(scope="session")
-def shipped():
-    return store.load()
+def ravdess():
+    """The FeatureSet of all 1,440 RAVDESS clips."""
+    from ser_utils.features.store import load_features
+
+    return load_features()
 
 
 @pytest.fixture(scope="session")
-def miniature(tmp_path_factory):
-    """The folder of the miniature's features, extracted once."""
-    out = tmp_path_factory.mktemp("miniature")
-    made, errors = store.extract(MINIATURE, out, jobs=2, progress=False)
-    assert len(made.clips) == 128
+def samples():
+    """The folder of the 32 sample recordings: 4 speakers, 8 emotions."""
+    return SAMPLES
+
+
+@pytest.fixture(scope="session")
+def small_features_folder(tmp_path_factory):
+    """A folder with the features of the samples, without f0."""
+    from ser_utils.features.store import extract_features
+
+    folder = tmp_path_factory.mktemp("small_features")
+    _, errors = extract_features(SAMPLES, folder, f0=False, n_jobs=1, progress=False)
     assert not errors
-    return out
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_features(small_features_folder):
+    """The FeatureSet of the samples, without f0."""
+    from ser_utils.features.store import load_features
+
+    return load_features(small_features_folder)
+
+
+def _corpus(name):
+    if not (CORPORA / name).is_dir():
+        pytest.skip(f"needs the recordings in ../shared/corpora/{name}, which are not part of the repository")
+    return CORPORA / name
 
 
 @pytest.fixture(scope="session")
 def recordings():
-    if not RECORDINGS.is_dir():
-        pytest.skip(f"needs the RAVDESS recordings in {Path('..', *RECORDINGS.parts[-3:])}, which do not ship")
-    return RECORDINGS
+    """The folder of all RAVDESS recordings."""
+    return _corpus("ravdess")
+
+
+@pytest.fixture(scope="session")
+def emodb_recordings():
+    """The folder of all EMO-DB recordings."""
+    return _corpus("emodb")
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """A function that runs a command in this process: (exit status, standard output, standard error without bars)."""
+
+    def run(*arguments, cwd="."):
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr), contextlib.chdir(cwd), \
+                warnings.catch_warnings():
+            warnings.simplefilter("default")
+            try:
+                status = cli.main(list(map(str, arguments)))
+            except SystemExit as end:  # raised by argparse
+                status = end.code
+        messages = re.sub(r"\r[^\r\n]*", "", stderr.getvalue())
+        return status, stdout.getvalue(), "".join(f"{line}\n" for line in messages.splitlines() if line)
+
+    return run
 
 
 @pytest.fixture(scope="module")
 def chromium():
     """A function that starts Chromium with further arguments."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not executable:
         if os.environ.get("SER_BROWSER") == "required":
-            pytest.fail("SER_BROWSER=required and no Chromium is on the PATH; install it")
+            pytest.fail("SER_BROWSER=required and no Chromium on the PATH; install it")
         pytest.skip("needs Chromium on the PATH, as chromium, chromium-browser or google-chrome")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as p:
-        started = {}
+        browsers = {}
 
         def start(*arguments):
-            if arguments not in started:
-                started[arguments] = p.chromium.launch(
-                    executable_path=found, args=["--no-sandbox", "--disable-background-networking", *arguments])
-            return started[arguments]
+            if arguments not in browsers:
+                browsers[arguments] = p.chromium.launch(
+                    executable_path=executable, args=["--no-sandbox", "--disable-background-networking", *arguments])
+            return browsers[arguments]
 
         yield start
-        for browser in started.values():
+        for browser in browsers.values():
             browser.close()
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """A JupyterLab over a copy of the notebooks, from the environment of the tests: address, token, folder."""
+    """A JupyterLab server on a copy of the notebooks: address, token, folder."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(corpora.ROOT / "notebooks", folder / "notebooks")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     token = secrets.token_hex(8)
-    fresh = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA")}
+    settings = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA")}
     server = subprocess.Popen(
         [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
          f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
         stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT, start_new_session=True,
-        env=os.environ | fresh | {"PYTHONPATH": str(corpora.ROOT), "TQDM_DISABLE": "1"})
-    base, started = f"http://127.0.0.1:{port}", time.time()
+        env=os.environ | settings | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"})
+    base, deadline = f"http://127.0.0.1:{port}", time.time() + 300
     while True:
         try:
-            urllib.request.urlopen(f"{base}/api/status?token={token}", timeout=2)
+            urllib.request.urlopen(f"{base}/api/status?token={token}", timeout=10)
             break
         except OSError:
-            if server.poll() is not None or time.time() - started > 90:
+            if server.poll() is not None or time.time() > deadline:
                 pytest.fail(f"JupyterLab did not start: {(folder / 'log').read_text()[-2000:]}")
             time.sleep(0.5)
     yield base, token, folder
     os.killpg(server.pid, signal.SIGTERM)
-    server.wait(20)
+    server.wait(60)

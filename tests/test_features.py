@@ -1,119 +1,165 @@
-"""MFCCs against librosa, and what must hold whatever the sound."""
+"""MFCCs and descriptors: librosa as oracle, invariants for any signal, bad input."""
 
 import librosa
 import numpy as np
 import pytest
-import scipy.fft
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
 
-from conftest import MINIATURE
-from ser_utils import audio, descriptors, features
+from ser_utils import audio
+from ser_utils.features import descriptors, spectral
+from ser_utils.features.spectral import FeatureConfig
 
-VARIANTS = [
-    features.Settings(),
-    features.Settings(n_mfcc=13),
-    features.Settings(sr=22050, n_fft=2048, hop_length=512, n_mels=128, n_mfcc=40, fmin=0.0),
-    features.Settings(sr=8000, n_fft=256, hop_length=80, n_mels=24, n_mfcc=24, fmin=50.0, top_db=60.0),
-    descriptors.CONTOUR_SETTINGS,
+CONFIGS = [
+    FeatureConfig(),
+    FeatureConfig(n_mfcc=13),
+    FeatureConfig(sr=22050, n_fft=2048, hop_length=512, n_mels=128, n_mfcc=40, fmin=0.0),
+    FeatureConfig(sr=8000, n_fft=512, hop_length=80, n_mels=24, n_mfcc=24, fmin=50.0, top_db=60.0),
+    descriptors.CONTOUR_CONFIG,
 ]
-SOUNDS = st.tuples(st.integers(0, 2**32 - 1), st.integers(400, 20000), st.floats(-60, 0))
 
 
-def sound(seed, samples, level_db):
-    rng = np.random.default_rng(seed)
-    pitch = rng.uniform(80, 400) * np.exp(0.2 * np.sin(np.arange(samples) * rng.uniform(1e-4, 1e-3)))
-    y = np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / 16000)) * rng.random() + rng.normal(0, 0.1, samples)
-    return (y * 10 ** (level_db / 20)).astype(np.float32)
+@st.composite
+def signals(draw):
+    """A square wave of varying F0 in noise, at any level."""
+    n = draw(st.integers(400, 20000))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    f0 = rng.uniform(80, 400) * np.exp(0.2 * np.sin(np.arange(n) * rng.uniform(1e-4, 1e-3)))
+    y = np.sign(np.sin(2 * np.pi * np.cumsum(f0) / 16000)) * rng.random() + rng.normal(0, 0.1, n)
+    return (y * 10 ** (draw(st.floats(-60, 0)) / 20)).astype(np.float32)
 
 
-def librosa_mfcc(y, s):
-    return librosa.feature.mfcc(y=y, sr=s.sr, n_mfcc=s.n_mfcc, n_fft=s.n_fft, hop_length=s.hop_length,
-                                n_mels=s.n_mels, fmin=s.fmin).T
+def librosa_mfcc(y, config):
+    mel = librosa.feature.melspectrogram(y=y, sr=config.sr, n_fft=config.n_fft, n_mels=config.n_mels,
+                                         hop_length=config.hop_length, fmin=config.fmin)
+    return librosa.feature.mfcc(S=librosa.power_to_db(mel, top_db=config.top_db), n_mfcc=config.n_mfcc).T
 
 
-@pytest.mark.filterwarnings("ignore:Empty filters")
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_mfccs_are_librosas(variant):
-    for path in sorted(MINIATURE.rglob("*-02-01-*.flac"))[::5]:
-        y = audio.load(path, variant.sr)
-        expected = librosa_mfcc(y, variant)
-        if variant.top_db != 80:
-            power = librosa.feature.melspectrogram(y=y, sr=variant.sr, n_fft=variant.n_fft, n_mels=variant.n_mels,
-                                                   hop_length=variant.hop_length, fmin=variant.fmin)
-            decibels = librosa.power_to_db(power, top_db=variant.top_db)
-            expected = librosa.feature.mfcc(S=decibels, n_mfcc=variant.n_mfcc).T
-        np.testing.assert_allclose(features.mfcc(y, variant), expected, atol=1e-3)
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_mfcc_equals_librosa(samples, config):
+    for path in sorted(samples.rglob("*.flac"))[::8]:
+        y = audio.load(path, config.sr)
+        np.testing.assert_allclose(spectral.mfcc(y, config), librosa_mfcc(y, config), atol=1e-3)
 
 
 @settings(max_examples=25, deadline=None)
-@given(SOUNDS)
+@given(signals())
 @pytest.mark.filterwarnings("ignore:n_fft=1024 is too large")
-def test_mfccs_are_librosas_whatever_the_sound(given_sound):
-    y = sound(*given_sound)
-    for rfft in (np.fft.rfft, scipy.fft.rfft):
-        np.testing.assert_allclose(features.mfcc(y, rfft=rfft), librosa_mfcc(y, features.Settings()), atol=1e-3)
+def test_mfcc_of_any_signal_equals_librosa_and_is_invertible(y):
+    coefficients = spectral.mfcc(y)
+    np.testing.assert_allclose(coefficients, librosa_mfcc(y, FeatureConfig()), atol=1e-3)
+    mel = spectral.log_mel_spectrogram(y)
+    np.testing.assert_allclose(spectral.mfcc_to_mel(coefficients), mel, atol=1e-3)
+    np.testing.assert_allclose(spectral.mel_to_mfcc(mel), coefficients, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_mfcc_of_signals_shorter_than_the_window():
+    for n in (0, 1, 300):
+        assert spectral.mfcc(np.ones(n)).shape == (1 + n // 256, 64)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_mel_bands_equal_librosa(config):
+    expected = librosa.mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.sr / 2)[1:-1]
+    np.testing.assert_allclose(spectral.mel_frequencies(config), expected, rtol=1e-12)
+    peaks = spectral.mel_filterbank(config).argmax(axis=1) * config.sr / config.n_fft
+    assert np.abs(peaks - expected).max() <= config.sr / config.n_fft
+
+
+def test_gain_changes_only_the_first_coefficient(samples):
+    y = audio.load(samples / "Actor_02" / "03-01-03-01-01-01-02.flac")
+    difference = spectral.mfcc(4 * y) - spectral.mfcc(y)
+    np.testing.assert_allclose(difference[:, 0], 20 * np.log10(4) * np.sqrt(64), rtol=1e-3)
+    np.testing.assert_allclose(difference[:, 1:], 0, atol=2e-3)
 
 
 @settings(max_examples=25, deadline=None)
-@given(SOUNDS)
-def test_log_mel_comes_back_at_full_order(given_sound):
-    y = sound(*given_sound)
-    np.testing.assert_allclose(features.log_mel(features.mfcc(y)), features.mel_spectrogram(y), atol=1e-3)
+@given(n_frames=st.integers(1, 80), width=st.sampled_from([3, 5, 9]), seed=st.integers(0, 99))
+def test_delta_equals_librosa(n_frames, width, seed):
+    c = np.random.default_rng(seed).normal(size=(n_frames, 5)).astype(np.float32)
+    expected = librosa.feature.delta(c, width=width, axis=0, mode="nearest")
+    np.testing.assert_allclose(spectral.delta(c, width), expected, atol=1e-5)
 
 
-def test_a_gain_moves_only_the_first_coefficient():
-    y = audio.load(MINIATURE / "Actor_02" / "03-01-03-01-01-01-02.flac")
-    moved = features.mfcc(4 * y) - features.mfcc(y)
-    np.testing.assert_allclose(moved[:, 0], 20 * np.log10(4) * np.sqrt(64), rtol=1e-3)
-    np.testing.assert_allclose(moved[:, 1:], 0, atol=1e-3)
-
-
-@settings(max_examples=25, deadline=None)
-@given(frames=st.integers(1, 80), seed=st.integers(0, 99))
-def test_deltas_are_librosas(frames, seed):
-    c = np.random.default_rng(seed).normal(size=(frames, 5)).astype(np.float32)
-    np.testing.assert_allclose(features.deltas(c), librosa.feature.delta(c.T, mode="nearest").T, atol=1e-5)
-
-
-def test_pooled_statistics():
+def test_functionals():
     c = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
-    row = features.pooled([c, c[:20]], n_mfcc=4)[0]
-    slopes = librosa.feature.delta(c[:, :4].T, mode="nearest")
-    np.testing.assert_allclose(row[:4], c[:, :4].mean(0), atol=1e-6)
-    np.testing.assert_allclose(row[4:8], c[:, :4].std(0), atol=1e-6)
-    np.testing.assert_allclose(row[8:12], np.sqrt(np.mean(slopes[:, 4:-4] ** 2, axis=1)), atol=1e-6)
-    assert row[12] == pytest.approx(np.log(50))
+    x = spectral.functionals([c, c[:5]], n_mfcc=4)
+    slopes = librosa.feature.delta(c[:, :4], axis=0, mode="nearest")[4:-4]
+    expected = [c[:, :4].mean(axis=0), c[:, :4].std(axis=0), np.sqrt(np.mean(slopes**2, axis=0)), [np.log(50)]]
+    np.testing.assert_allclose(x[0], np.concatenate(expected), atol=1e-6)
+    assert (x[1, 8:12] == 0).all()  # too short for a delta of 9 frames
 
 
-@pytest.mark.parametrize(("wrong", "message"), [({"n_mfcc": 65}, "n_mfcc=65"), ({"hop_length": 0}, "hop_length=0")])
-def test_impossible_settings_are_refused_by_name(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        features.Settings(**wrong)
+def test_functionals_of_ravdess_are_unchanged(ravdess):
+    """The published SVM is trained on these numbers."""
+    x = spectral.functionals(ravdess.sequences[::480], n_mfcc=40)
+    expected = [[-405.79736, 75.15223, 98.34554, 14.185038, 0.8350015, 4.574711],
+                [-403.17331, 79.92496, 61.96316, 11.038880, 0.6382738, 4.795791],
+                [-316.56631, 34.48012, 106.20805, 13.843733, 0.5484017, 5.484797]]
+    np.testing.assert_allclose(x[:, [0, 1, 40, 80, 119, 120]], expected, rtol=1e-6)
 
 
-def test_the_contour_is_the_original_projects():
-    path = MINIATURE / "Actor_03" / "03-01-04-01-01-01-03.flac"
-    y, _ = librosa.load(path, sr=44100, res_type="soxr_hq", offset=0.5, duration=2.5)  # but for the resampler
-    expected = librosa.feature.mfcc(y=y, sr=44100, n_mfcc=13).mean(axis=0)
-    made = descriptors.contour(*audio.read(path))
-    assert made.shape == (216,)
-    np.testing.assert_allclose(made[:len(expected)], expected[:216], atol=1e-3)
-    assert (made[len(expected):] == 0).all()
+def test_mfcc_dynamics_do_not_depend_on_level_or_channel():
+    clip = np.random.default_rng(0).normal(0, 10, (50, 64)).astype(np.float32)
+    channel = np.random.default_rng(1).normal(0, 10, 64).astype(np.float32)
+    np.testing.assert_allclose(spectral.mfcc_dynamics(clip + channel), spectral.mfcc_dynamics(clip), atol=1e-4)
+    np.testing.assert_allclose(spectral.mfcc_dynamics(np.ones((50, 64))), np.log(spectral.DYNAMICS_OFFSET), rtol=1e-6)
 
 
-def test_descriptors_of_a_known_voice():
-    sr, seconds = 16000, 2.0
-    t = np.arange(int(sr * seconds)) / sr
-    f0 = 150 * 2 ** (np.sin(2 * np.pi * t) * 3 / 12)  # 150 Hz, 3 semitones either way
+def test_speaker_normalize_equals_standard_scaler():
+    rng, speakers = np.random.default_rng(0), np.array(["a", "a", "b", "b", "c", "c"])
+    sequences = [rng.normal(size=(30 + row, 4)) * (1 + row) + row for row in range(6)]
+    norm_index, train_index = np.array([0, 2, 4]), np.array([0, 1, 2, 3])
+    normalized = spectral.speaker_normalize(sequences, speakers, norm_index, train_index)
+    scalers = {name: StandardScaler().fit(sequences[row]) for name, row in zip("abc", norm_index, strict=True)}
+    mean, sd = (np.mean([getattr(scalers[name], kind) for name in "ab"], axis=0) for kind in ("mean_", "scale_"))
+    for speaker, before, after in zip(speakers, sequences, normalized, strict=True):
+        np.testing.assert_allclose(after, scalers[speaker].transform(before) * sd + mean, rtol=1e-4, atol=1e-4)
+    changed = [*sequences[:5], sequences[5] + 1e3]  # a clip outside norm_index has no influence on others
+    np.testing.assert_array_equal(
+        np.concatenate(spectral.speaker_normalize(changed, speakers, norm_index, train_index)[:5]),
+        np.concatenate(normalized[:5]))
+    with pytest.raises(ValueError, match="speaker c has no clip in norm_index"):
+        spectral.speaker_normalize(sequences, speakers, norm_index[:2], train_index)
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_mfcc", 65), ("n_mfcc", 0), ("hop_length", 0), ("hop_length", 2000)])
+def test_feature_config_rejects_values_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"{name}={value} must lie between"):
+        FeatureConfig(**{name: value})
+
+
+def test_mfcc_mean_contour_equals_the_original_project(samples):
+    path = samples / "Actor_03" / "03-01-04-01-01-01-03.flac"
+    y, _ = librosa.load(path, sr=44100, res_type="soxr_hq", offset=0.5, duration=2.5)
+    expected = librosa.feature.mfcc(y=y, sr=44100, n_mfcc=13).mean(axis=0)[:216]
+    contour = descriptors.mfcc_mean_contour(*audio.read(path))
+    np.testing.assert_allclose(contour, np.pad(expected, (0, 216 - len(expected))), atol=1e-3)
+
+
+def test_compute_descriptors_of_a_synthetic_vowel():
+    sr = 16000
+    t = np.arange(2 * sr) / sr
+    f0 = 150 * 2 ** (np.sin(2 * np.pi * t) * 3 / 12)  # 150 Hz ± 3 semitones
     phase = 2 * np.pi * np.cumsum(f0) / sr
-    y = sum(np.sin(k * phase) / k for k in range(1, 12)).astype(np.float32)
-    y *= 10 ** (-30 / 20) / np.sqrt(np.mean(y**2))
-    made = descriptors.describe(np.pad(y, sr // 2), y, sr)
-    assert list(made) == list(descriptors.COLUMNS)
-    assert made["duration"] == pytest.approx(3.0)
-    assert made["speech_duration"] == pytest.approx(2.0)
-    assert made["level"] == pytest.approx(-30, abs=0.05)
-    assert made["f0_median"] == pytest.approx(150, rel=0.02)
-    assert made["f0_range"] == pytest.approx(2 * 3 * np.sin(0.4 * np.pi), abs=0.4)
-    assert made["voiced"] > 0.9
+    speech = sum(np.sin(k * phase) / k for k in range(1, 12)).astype(np.float32)
+    speech *= 10 ** (-30 / 20) / np.sqrt(np.mean(speech**2))
+    values = descriptors.compute_descriptors(np.pad(speech, sr // 2), speech, sr)
+    assert list(values) == list(descriptors.DESCRIPTORS)
+    assert values["duration"] == pytest.approx(3.0)
+    assert values["speech_duration"] == pytest.approx(2.0)
+    assert values["level_dbfs"] == pytest.approx(-30, abs=0.05)
+    assert values["f0_median"] == pytest.approx(150, rel=0.02)
+    assert values["f0_range"] == pytest.approx(2 * 3 * np.sin(0.4 * np.pi), abs=0.4)
+    assert values["voiced_fraction"] > 0.9
+
+
+def test_extract_mfcc(samples, tmp_path):
+    path = samples / "Actor_01" / "03-01-05-01-01-01-01.flac"
+    y, _ = librosa.effects.trim(librosa.load(path, sr=16000)[0], top_db=35)
+    np.testing.assert_allclose(spectral.extract_mfcc(path), librosa_mfcc(y, FeatureConfig()), atol=1e-3)
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(audio.AudioError, match=r"empty\.wav"):
+        spectral.extract_mfcc(tmp_path / "empty.wav")

@@ -1,7 +1,6 @@
-"""A scheduler and workers started from the command line: the same results, also when a worker dies half-way."""
+"""parallel_map on local processes, and on a Dask scheduler with two worker processes."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,121 +9,148 @@ import time
 
 import pytest
 
-from conftest import MINIATURE, QUICK
-from ser_utils import cli, corpora, store
+from ser_utils._utils import parallel
+from ser_utils._utils.files import ROOT
+from ser_utils._utils.parallel import parallel_map
 
-pytest.importorskip("dask.distributed", reason="needs Dask: pip install distributed")
+TASKS = """
+import sys, time
+import numpy
+from threadpoolctl import threadpool_info
+
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+def n_threads(_):
+    return {pool["num_threads"] for pool in threadpool_info()}
+
+def pytest_version():  # KeyError in a worker
+    return sys.modules["pytest"].__version__
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """A module that workers can import."""
+    folder = tmp_path_factory.mktemp("tasks")
+    (folder / "parallel_tasks.py").write_text(TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{folder}")
+        import parallel_tasks
+
+        yield parallel_tasks
+
+
+def test_parallel_map_order(tasks):
+    seconds = [0.5, 0.0, 0.1, 0.0]
+    options = {"desc": "sleeping", "n_jobs": 2, "progress": False}
+    assert list(parallel_map(tasks.sleep, seconds, **options)) == seconds
+    unordered = list(parallel_map(tasks.sleep, seconds, ordered=False, **options))
+    assert (unordered[-1], sorted(unordered)) == (0.5, sorted(seconds))
+    assert list(parallel_map(tasks.sleep, [], **options)) == []
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_parallel_map_limits_threads(tasks, n_jobs):
+    assert list(parallel_map(tasks.n_threads, range(3), desc="threads", n_jobs=n_jobs, progress=False)) == [{1}] * 3
 
 
 class Cluster:
-    """A scheduler, and workers one by one."""
+    """A Dask scheduler and its worker processes."""
 
-    def __init__(self, folder, features):
-        self.features = str(features)
-        (folder / "mine.py").write_text(QUICK)
-        self.folder, self.started = folder, []
-        self.environment = {**os.environ, "PYTHONPATH": f"{corpora.ROOT}{os.pathsep}{folder}"}
+    def __init__(self, folder):
+        self.folder, self.processes = folder, []
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{port}"
-        self.start("scheduler", "--host", "127.0.0.1", "--port", port)
+        self._start("scheduler", "--host", "127.0.0.1", "--port", port)
 
-    def start(self, what, *arguments, cwd=None, **environment):
-        log = (self.folder / f"{what}{len(self.started)}.log").open("w")
-        self.started.append(subprocess.Popen(
-            [sys.executable, "-m", "dask", what, "--no-dashboard", *map(str, arguments)], stdout=log,
-            stderr=subprocess.STDOUT, cwd=cwd or self.folder, env=self.environment | environment,
-            start_new_session=True))
-        return self.started[-1]
+    def _start(self, kind, *arguments):
+        folder = self.folder / f"{kind}{len(self.processes)}"
+        folder.mkdir()
+        self.processes.append(subprocess.Popen(
+            [sys.executable, "-m", "dask", kind, "--no-dashboard", *map(str, arguments)], cwd=folder,
+            stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT, start_new_session=True))
+        return self.processes[-1]
 
-    def worker(self, threads=1, **options):
-        return self.start("worker", self.address, "--nthreads", threads, **options)
+    def start_worker(self, n_threads=1):
+        return self._start("worker", self.address, "--nthreads", n_threads)
 
-    def run(self, out, *arguments):
-        """What compare keeps of each unit: file name to bytes."""
-        done = self.compare(out, *arguments)
-        assert done.wait(240) == 0, (self.folder / out / "err").read_text()
-        return {path.name: path.read_bytes() for path in (self.folder / out / "build" / "units").glob("*.csv.gz")}
-
-    def compare(self, out, *arguments):
-        (self.folder / out).mkdir()
-        return subprocess.Popen(
-            [sys.executable, "-m", "ser_utils", "compare", "--model", "mine:Network", "--features",
-             self.features, *map(str, arguments)], cwd=self.folder / out, env=self.environment,
-            stdout=subprocess.DEVNULL, stderr=(self.folder / out / "err").open("w"))
-
-    def wait_for(self, count):
+    def wait_for_workers(self, n):
         from dask.distributed import Client
 
-        with Client(self.address, timeout=60) as client:
-            if count:
-                client.wait_for_workers(count, timeout=60)
+        with Client(self.address, timeout=120, set_as_default=False) as client:
+            deadline = time.time() + 120
+            while len(client.scheduler_info(n_workers=-1)["workers"]) != n:
+                assert time.time() < deadline
+                time.sleep(0.1)
 
     def close(self):
-        for process in self.started[::-1]:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        for process in self.processes[::-1]:
+            kill(process)
 
 
-@pytest.fixture
-def cluster(tmp_path, miniature):
-    made = Cluster(tmp_path, miniature)
-    yield made
-    made.close()
+def kill(process):
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
-def test_two_workers_give_what_one_machine_gives_though_one_is_killed(cluster):
-    expected = cluster.run("alone", "--fold", 0, 1, 2, "--jobs", 2)
-    assert len(expected) == 3
-    dying = cluster.worker()
-    cluster.worker()
-    cluster.wait_for(2)
-    running = cluster.compare("spread", "--fold", 0, 1, 2, "--scheduler", cluster.address)
-    units = cluster.folder / "spread" / "build" / "units"
-    while not list(units.glob("*.csv.gz")) and running.poll() is None:
-        time.sleep(0.05)
-    os.killpg(dying.pid, signal.SIGKILL)
-    assert running.wait(240) == 0, (cluster.folder / "spread" / "err").read_text()
-    assert {path.name: path.read_bytes() for path in units.glob("*.csv.gz")} == expected
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, tasks):
+    pytest.importorskip("dask.distributed", reason="needs Dask: pip install distributed")
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.close()
 
 
-def test_workers_that_would_give_something_else_are_refused(cluster, capsys):
-    command = ["compare", "--model", "chance", "--features", cluster.features, "--scheduler"]
+def expect_refusal(scheduler, reason, environment=None):
+    with pytest.raises(ValueError, match=reason):
+        list(parallel_map(abs, [1], desc="test", scheduler=scheduler, environment=environment, progress=False))
 
-    def said(address):
-        assert cli.main([*command, address]) == 2
-        return capsys.readouterr().err
 
-    assert "nobody answers there" in said("tcp://127.0.0.1:9")
-    cluster.wait_for(0)
-    assert "has 0 workers; start two at least" in said(cluster.address)
-    good, many = cluster.worker(), cluster.worker(threads=2)
-    cluster.wait_for(2)
-    assert "has 2 threads" in said(cluster.address)
-    os.killpg(many.pid, signal.SIGKILL)
-    other = cluster.folder / "other"
-    shutil.copytree(corpora.ROOT / "ser_utils", other / "ser_utils", ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "ser_utils" / "splits.py").open("a") as changed:
-        changed.write("# not the same\n")
-    time.sleep(1)
-    assert "has 1 workers" in said(cluster.address)
-    wrong = cluster.worker(PYTHONPATH=str(other))
-    cluster.wait_for(2)
-    assert "has other code, packages or features" in said(cluster.address)
-    extract = ["extract", str(MINIATURE), "--no-pitch", "--out", str(cluster.folder / "out")]
-    assert cli.main([*extract, "--scheduler", cluster.address]) == 0  # the splits have no part in it
-    assert store.load(cluster.folder / "out").digest == store.load(cluster.features).digest
-    os.killpg(wrong.pid, signal.SIGKILL)
-    os.killpg(good.pid, signal.SIGKILL)
-    mine = cluster.folder / "theirs"
-    mine.mkdir()
-    (mine / "mine.py").write_text(QUICK.replace("16", "24"))
-    time.sleep(1)
-    for _ in range(2):
-        cluster.worker(cwd=mine, PYTHONPATH=str(corpora.ROOT))
-    cluster.wait_for(2)
-    running = cluster.compare("refused", "--scheduler", cluster.address)
-    assert running.wait(120) == 2
-    assert "has other code, packages or features" in (cluster.folder / "refused" / "err").read_text()
+def test_dask_refuses_missing_scheduler(cluster, monkeypatch):
+    monkeypatch.setattr(parallel, "CONNECT_TIMEOUT", 0.1)
+    expect_refusal("tcp://127.0.0.1:9", "no connection")
+
+
+def test_dask_refuses_unsuitable_workers(cluster, tasks):
+    cluster.wait_for_workers(0)
+    expect_refusal(cluster.address, "has 0 workers; start at least two")
+    cluster.start_worker()
+    two_threads = cluster.start_worker(n_threads=2)
+    cluster.wait_for_workers(2)
+    expect_refusal(cluster.address, "has 2 threads")
+    kill(two_threads)
+    cluster.wait_for_workers(1)
+    cluster.start_worker()
+    cluster.wait_for_workers(2)
+    expect_refusal(cluster.address, "other code, packages or features", os.getpid)
+    expect_refusal(cluster.address, "it raised KeyError", tasks.pytest_version)
+
+
+def test_dask_results_equal_local_results(cluster, tmp_path, samples, small_features, small_features_folder):
+    from ser_utils.evaluation.experiment import plan_runs, run_experiment
+    from ser_utils.features.store import extract_features
+
+    features, errors = extract_features(samples, tmp_path / "features", f0=False, scheduler=cluster.address,
+                                        progress=False)
+    assert (features.digest, errors) == (small_features.digest, [])
+    runs = plan_runs(["chance"], splits=["leave-one-speaker-out"], clips=small_features.clips)
+    tables = [run_experiment(runs, small_features_folder, tmp_path / name, n_jobs=1, scheduler=scheduler,
+                             progress=False)[0]["emotion"]
+              for name, scheduler in (("dask", cluster.address), ("local", None))]
+    assert tables[0].equals(tables[1])
+
+
+def test_dask_repeats_tasks_of_a_killed_worker(cluster, tasks):
+    worker = cluster.start_worker()
+    cluster.wait_for_workers(3)
+    seconds = [0.2 + i / 1000 for i in range(20)]
+    results = parallel_map(tasks.sleep, seconds, desc="sleeping", scheduler=cluster.address, progress=False)
+    first = next(results)
+    kill(worker)
+    assert [first, *results] == seconds

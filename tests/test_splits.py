@@ -1,230 +1,248 @@
-"""Who is learned from and who is tested: nobody on two sides, and what each protocol says it keeps apart."""
+"""Splits: frozen row numbers, disjoint speakers, and what each split promises."""
 
-import sys
+import hashlib
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from ser_utils import compare, corpora, features, splits
+from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, TARGETS
+from ser_utils.evaluation import splits
+
+# of the rows of every fold, for all targets and the seeds 0 to 2 on RAVDESS; the published results rest on them
+FROZEN = {
+    "speaker-independent": "6f395bb9", "leave-one-speaker-out": "10ba5cfb", "random-split": "14c8f034",
+    "nested-cv": "87467827", "speaker-normalized": "73e05960", "enrollment-normalized": "989dbc4c",
+    "train-5-speakers": "350c61bf", "train-10-speakers": "3d90192b", "train-15-speakers": "55630431",
+    "train-half-clips": "40dc364c", "size-matched-random": "b60cb5e5", "size-matched-repetitions": "fe5a7d45",
+    "size-matched-speakers": "74861514", "size-matched-speakers-statements": "25799831"}
 
 
-def test_the_published_folds(shipped):
-    folds = splits.speaker_independent(shipped.clips)
-    speaker = shipped.clips["speaker"].to_numpy()
-    tested = [sorted(map(int, set(speaker[fold.test]))) for fold in folds]
-    assert tested == [[2, 5, 14, 15, 16], [3, 6, 7, 13, 18], [10, 11, 12, 19, 20], [8, 17, 21, 23, 24], [1, 4, 9, 22]]
-    validated = [sorted(map(int, set(speaker[fold.validation]))) for fold in folds]
-    assert validated == [[3, 6], [10, 11], [8, 17], [1, 14], [2, 5]]
-    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(1440))
+@pytest.fixture(scope="module")
+def clips(ravdess):
+    return ravdess.clips
+
+
+@pytest.fixture(scope="module")
+def two_corpora(clips):
+    bored = clips["emotion"].replace("calm", "bored")
+    other = clips.assign(corpus="other", speaker="other" + clips["speaker"], emotion=bored)
+    return pd.concat([clips, other.iloc[::3]], ignore_index=True)
+
+
+@st.composite
+def clips_tables(draw):
+    """Clips tables of three to nine speakers, each with one to three clips of every emotion."""
+    genders = draw(st.lists(st.sampled_from(["female", "male"]), min_size=3, max_size=9))
+    n = draw(st.integers(1, 3))
+    return pd.DataFrame([
+        {"corpus": "c", "speaker": f"s{speaker}", "gender": gender, "emotion": emotion, "repetition": repetition}
+        for speaker, gender in enumerate(genders) for emotion in EMOTIONS for repetition in range(n)])
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_splits_are_frozen(clips, name):
+    digest = hashlib.blake2b(digest_size=4)
+    for target in TARGETS:
+        for seed in range(3):
+            for split in splits.SPLITS[name](clips, target, seed=seed):
+                for rows in (split.train, split.validation, split.test, split.norm_index):
+                    if rows is not None:
+                        digest.update(rows.astype(np.int64).tobytes() + b".")
+    assert digest.hexdigest() == FROZEN[name]
+
+
+def test_speaker_independent_has_published_folds(clips):
+    folds = splits.speaker_independent(clips)
+    for subset, actors in (("test", splits.RAVDESS_TEST_ACTORS), ("validation", splits.RAVDESS_VALIDATION_ACTORS)):
+        for fold, expected in zip(folds, actors, strict=True):
+            assert sorted(clips["speaker"].iloc[getattr(fold, subset)].astype(int).unique()) == list(expected)
 
 
 @settings(max_examples=40, deadline=None)
-@given(men=st.integers(0, 9), women=st.integers(0, 9), clips=st.integers(1, 4), ten=st.booleans())
-def test_no_speaker_sits_on_two_sides(men, women, clips, ten):
-    speakers = [("male", f"m{i}") for i in range(men)] + [("female", f"f{i}") for i in range(women)]
-    table = pd.DataFrame([{"speaker": name, "gender": gender, "emotion": emotion}
-                          for gender, name in speakers for emotion in corpora.EMOTIONS for _ in range(clips)],
-                         columns=["speaker", "gender", "emotion"])
-    labels = "gender_emotion" if ten else "emotion"
-    if len(speakers) < 3:
-        with pytest.raises(ValueError, match="at least three"):
-            splits.speaker_independent(table, labels)
-        return
-    folds = splits.speaker_independent(table, labels)
-    covered = np.flatnonzero(pd.notna(splits.label(table, labels)))
-    assert sorted(np.concatenate([fold.test for fold in folds])) == covered.tolist()
+@given(table=clips_tables(), target=st.sampled_from(TARGETS),
+       name=st.sampled_from(["speaker-independent", "leave-one-speaker-out"]))
+def test_speaker_splits_are_disjoint_and_test_every_clip_once(table, target, name):
+    folds, usable = splits.SPLITS[name](table, target), np.flatnonzero(pd.notna(splits.get_labels(table, target)))
+    assert sorted(np.concatenate([fold.test for fold in folds])) == usable.tolist()
     for fold in folds:
-        sides = [set(table["speaker"].iloc[rows]) for rows in (fold.train, fold.validation, fold.test)]
-        assert all(sides)
-        assert len(set.union(*sides)) == sum(map(len, sides))
-        assert sorted(np.concatenate([fold.train, fold.validation, fold.test])) == covered.tolist()
+        subsets = [fold.train, fold.validation, fold.test]
+        speakers = [set(table["speaker"].iloc[rows]) for rows in subsets]
+        assert all(speakers)
+        assert len(set.union(*speakers)) == sum(map(len, speakers))
+        assert sorted(np.concatenate(subsets)) == usable.tolist()
 
 
-def test_the_ten_codes_cover_960_clips(shipped):
-    names = splits.label(shipped.clips, "gender_emotion")
-    counts = pd.Series(names).value_counts()
-    assert counts.sum() == 960
-    assert set(counts.index) == set(splits.TEN)
-    assert splits.TEN[0] == "female_angry"
-    assert splits.TEN[9] == "male_sad"
-    uncovered = shipped.clips["emotion"][pd.isna(names)]
-    assert set(uncovered) == {"neutral", "disgust", "surprised"}
+@settings(max_examples=30, deadline=None)
+@given(table=clips_tables(), seed=st.integers(0, 99), name=st.sampled_from([
+    "speaker-independent", "leave-one-speaker-out", "nested-cv", "speaker-normalized"]))
+def test_speaker_splits_follow_permuted_rows(table, seed, name):
+    order = np.random.default_rng(seed).permutation(len(table))
+    permuted = table.iloc[order].reset_index(drop=True)
+    for a, b in zip(splits.SPLITS[name](table), splits.SPLITS[name](permuted), strict=True):
+        for subset in ("train", "validation", "test"):
+            np.testing.assert_array_equal(getattr(a, subset), np.sort(order[getattr(b, subset)]))
 
 
-def test_a_random_split_is_stratified_whole_and_its_seeds(shipped):
-    [split] = splits.random_split(shipped.clips, "gender_emotion", seed=3)
-    parts = [split.train, split.validation, split.test]
-    assert [len(part) for part in parts] == [614, 154, 192]
-    assert len(set(np.concatenate(parts))) == 960
-    names = splits.label(shipped.clips, "gender_emotion")
-    assert set(pd.Series(names[split.test]).value_counts()) <= {19, 20}
-    np.testing.assert_array_equal(split.test, splits.random_split(shipped.clips, "gender_emotion", seed=3)[0].test)
-    assert set(split.test) != set(splits.random_split(shipped.clips, "gender_emotion", seed=4)[0].test)
+def test_get_labels_covers_960_clips_with_gender_emotion(clips):
+    labels = splits.get_labels(clips, "gender_emotion")
+    has_label = pd.notna(labels)
+    assert has_label.sum() == 960
+    assert set(clips["emotion"][~has_label]) == {"neutral", "disgust", "surprised"}
+    assert (labels[has_label] == (clips["gender"] + "_" + clips["emotion"])[has_label]).all()
 
 
-def test_unknown_labels_are_refused(shipped):
-    with pytest.raises(ValueError, match="labels='mood'"):
-        splits.label(shipped.clips, "mood")
-
-
-@pytest.mark.parametrize("labels", ["emotion", "gender_emotion"])
-@pytest.mark.parametrize("seed", [0, 5])
-def test_each_rung_of_the_leak_keeps_apart_what_it_says_and_all_learn_equally_much(shipped, labels, seed):
-    clips, names = shipped.clips, splits.label(shipped.clips, labels)
-    line = clips.groupby(["speaker", "emotion", "intensity", "statement"]).ngroup()
-    shared = {"leak-random": (), "leak-repetitions": (line,), "leak-speakers": (line, clips["speaker"]),
-              "leak-speakers-statement": (line, clips["speaker"], clips["statement"])}
-    learned_counts = set()
-    for protocol, apart in shared.items():
-        folds = splits.PROTOCOLS[protocol](clips, labels, seed=seed)
-        assert sorted(np.concatenate([fold.test for fold in folds])) == list(np.flatnonzero(pd.notna(names)))
-        for fold in folds:
-            learned = np.concatenate([fold.train, fold.validation])
-            assert not set(learned) & set(fold.test)
-            assert not set(fold.train) & set(fold.validation)
-            for column in apart:
-                assert not set(column[learned]) & set(column[fold.test])
-            learned_counts.add(tuple(pd.Series(names[learned]).value_counts().sort_index()))
-            assert len(fold.validation) > 0.05 * len(learned)
-        met = np.isin(line[folds[0].test], line[np.concatenate([folds[0].train, folds[0].validation])]).mean()
-        assert met > 0.3 if protocol == "leak-random" else met == 0
-    assert len(learned_counts) == 1
-
-
-def test_what_a_fold_may_choose_by_is_blind_to_its_own_test(shipped):
-    sys.path.insert(0, str(corpora.ROOT / "tools"))
-    import choose
-
-    clips = shipped.clips
-    tests = [set(clips["speaker"].iloc[fold.test]) for fold in splits.speaker_independent(clips)]
-    nested = splits.nested(clips)
-    rows = pd.concat([clips.iloc[fold.validation].assign(fold=fold.fold, trained=" ".join(
-        clips["speaker"].iloc[fold.train].unique())) for fold in nested])
-    for fold in nested:
-        assert not len(fold.test)
-        assert len(fold.train) + len(fold.validation) == len(clips)
-    for test in tests:
-        seen = choose.blind(rows, test)
-        assert len(seen) == (24 - len(test)) * 60
-        assert not test & set(seen["speaker"])
-        for trained, part in seen.groupby("trained"):
-            assert not (set(part["speaker"]) | test) & set(trained.split())
-    with pytest.raises(ValueError, match="for choosing"):
-        compare.plan(["svm"], ["nested"], part="test", clips=clips)
-
-
-def test_classes_come_in_reading_order_and_further_ones_by_alphabet(shipped):
-    assert splits.classes(shipped.clips) == corpora.EMOTIONS
-    assert splits.classes(shipped.clips, "gender_emotion") == splits.TEN
+def test_get_classes_sorts_known_classes_first(clips):
+    assert splits.get_classes(clips) == EMOTIONS
+    assert splits.get_classes(clips, "gender_emotion") == GENDER_EMOTIONS
+    assert splits.get_classes(clips, "gender") == ("female", "male")
     mixed = pd.DataFrame({"emotion": ["zeal", "bored", "sad", "neutral", None], "gender": ["male"] * 5})
-    assert splits.classes(mixed) == ("neutral", "sad", "bored", "zeal")
-    assert splits.classes(mixed, "gender_emotion") == ("male_sad",)
+    assert splits.get_classes(mixed) == ("neutral", "sad", "bored", "zeal")
+    assert splits.get_classes(mixed, "gender_emotion") == ("male_sad",)
 
 
-def test_one_speaker_is_left_out_at_a_time(shipped):
-    folds, speaker = splits.leave_one_speaker_out(shipped.clips), shipped.clips["speaker"]
-    assert [set(speaker[fold.test]) for fold in folds] == [{name} for name in sorted(speaker.unique())]
-    for fold in folds:
-        assert len(set(speaker[fold.validation])) == 1
-        assert not (set(speaker[fold.train]) | set(speaker[fold.validation])) & set(speaker[fold.test])
-        assert len(fold.train) == 22 * 60
+def test_random_split_is_stratified(clips):
+    [split] = splits.random_split(clips, "gender_emotion", seed=3)
+    labels = splits.get_labels(clips, "gender_emotion")
+    rows = np.flatnonzero(pd.notna(labels))
+    _, test = train_test_split(rows, test_size=0.2, stratify=labels[rows], random_state=3)
+    np.testing.assert_array_equal(split.test, np.sort(test))
+    assert set(pd.Series(labels[split.test]).value_counts()) <= {19, 20}
+    assert sorted(np.concatenate([split.train, split.validation, split.test])) == rows.tolist()
 
 
-def test_what_is_known_of_a_speaker_beforehand_is_not_predicted(shipped):
-    clips = shipped.clips
-    strict = splits.speaker_independent(clips)
+@pytest.mark.parametrize("target", ["emotion", "gender_emotion"])
+@pytest.mark.parametrize("seed", [0, 5])
+def test_size_matched_splits_are_disjoint_and_of_equal_size(clips, target, seed):
+    labels = splits.get_labels(clips, target)
+    utterance = clips.groupby(["speaker", "emotion", "intensity", "statement"]).ngroup()
+    disjoint = {"size-matched-random": (), "size-matched-repetitions": (utterance,),
+                "size-matched-speakers": (utterance, clips["speaker"]),
+                "size-matched-speakers-statements": (utterance, clips["speaker"], clips["statement"])}
+    class_counts = set()
+    for name, columns in disjoint.items():
+        folds = splits.SPLITS[name](clips, target, seed=seed)
+        assert sorted(np.concatenate([fold.test for fold in folds])) == np.flatnonzero(pd.notna(labels)).tolist()
+        for fold in folds:
+            train = np.concatenate([fold.train, fold.validation])
+            assert len(set(train)) == len(train)
+            assert not set(train) & set(fold.test)
+            for column in columns:
+                assert not set(column[train]) & set(column[fold.test])
+            assert len(fold.validation) > 0.05 * len(train)
+            class_counts.add(tuple(pd.Series(labels[train]).value_counts().sort_index()))
+    assert len(class_counts) == 1
+
+
+def test_size_matched_uses_stratified_group_k_fold(clips):
+    labels = splits.get_labels(clips).astype(str)
+    groups = clips.groupby(["speaker", "emotion", "intensity", "statement"]).ngroup()
+    expected = StratifiedGroupKFold(5, shuffle=True, random_state=1).split(labels, labels, groups)
+    for fold, (_, test) in zip(splits.size_matched(clips, seed=1, disjoint="repetitions"), expected, strict=True):
+        np.testing.assert_array_equal(fold.test, test)
+
+
+def test_nested_cv_scores_of_an_outer_fold_exclude_its_test_speakers(clips):
+    speaker, inner = clips["speaker"].to_numpy(), splits.nested_cv(clips)
+    for fold in inner:
+        assert not len(fold.test)
+        assert sorted(np.concatenate([fold.train, fold.validation])) == list(range(len(clips)))
+    for outer in splits.speaker_independent(clips):
+        test = set(speaker[outer.test])
+        pairs = [fold for fold in inner if test <= set(speaker[fold.validation])]
+        scored = [rows for fold in pairs for rows in fold.validation if speaker[rows] not in test]
+        assert sorted(scored) == np.flatnonzero(~np.isin(speaker, list(test))).tolist()
+        assert not any(test & set(speaker[fold.train]) for fold in pairs)
+
+
+def test_speaker_normalized_does_not_predict_enrollment_clips(clips):
+    reference = splits.speaker_independent(clips)
     for seed in (0, 1):
-        folds = splits.PROTOCOLS["few-shot"](clips, seed=seed)
-        known = clips.iloc[folds[0].known]
-        assert known.groupby("speaker")["emotion"].agg(sorted).map(tuple).unique().tolist() == [
-            ("calm", "calm", "calm", "neutral", "neutral")]
-        assert len(np.concatenate([fold.test for fold in folds])) == 1440 - 24 * 5
-        for fold, plain in zip(folds, strict, strict=True):
-            assert not set(fold.known) & set(fold.test)
+        folds = splits.SPLITS["enrollment-normalized"](clips, seed=seed)
+        enrolled = clips.iloc[folds[0].norm_index]
+        assert set(enrolled.groupby("speaker")["emotion"].agg(sorted).map(tuple)) == {
+            ("calm", "calm", "calm", "neutral", "neutral")}
+        assert sum(len(fold.test) for fold in folds) == 1440 - 24 * 5
+        for fold, plain in zip(folds, reference, strict=True):
+            assert not set(fold.norm_index) & {*fold.test, *fold.validation}
             assert set(fold.test) < set(plain.test)
             np.testing.assert_array_equal(fold.train, plain.train)
-    assert set(folds[0].known) != set(splits.PROTOCOLS["few-shot"](clips, seed=0)[0].known)
-    for fold, plain in zip(splits.PROTOCOLS["speaker-adapted"](clips), strict, strict=True):
+    for fold, plain in zip(splits.SPLITS["speaker-normalized"](clips), reference, strict=True):
         np.testing.assert_array_equal(fold.test, plain.test)
-        assert len(fold.known) == 1440
-
-
-def test_a_speakers_features_are_brought_to_those_of_the_training_speakers():
-    rng, speakers = np.random.default_rng(0), np.array(["a", "a", "b", "b", "c", "c"])
-    sequences = [rng.normal(size=(30 + row, 4)) * (1 + row) + row for row in range(6)]
-    known, learned = np.array([0, 2, 4]), np.array([0, 1, 2, 3])
-    made = features.by_speaker(sequences, speakers, known, learned)
-    scalers = {name: StandardScaler().fit(sequences[row]) for name, row in zip("abc", known, strict=True)}
-    mean, sd = (np.mean([getattr(scalers[name], kind) for name in "ab"], axis=0) for kind in ("mean_", "scale_"))
-    for speaker, before, after in zip(speakers, sequences, made, strict=True):
-        np.testing.assert_allclose(after, scalers[speaker].transform(before) * sd + mean, rtol=1e-4, atol=1e-4)
-    spoilt = [*sequences[:5], sequences[5] + 1e3]  # what is not known moves nobody but itself
-    np.testing.assert_array_equal(np.concatenate(features.by_speaker(spoilt, speakers, known, learned)[:5]),
-                                  np.concatenate(made[:5]))
+        np.testing.assert_array_equal(fold.norm_index, np.arange(1440))
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_fewer_speakers_or_clips_to_learn_from(shipped, seed):
-    clips, speaker = shipped.clips, shipped.clips["speaker"].to_numpy()
-    strict, before = splits.speaker_independent(clips), [set()] * 5
-    for name, less in splits.LEARN.items():
-        folds = splits.PROTOCOLS[name](clips, seed=seed)
-        for fold, plain, smaller in zip(folds, strict, before, strict=True):
-            learned = np.concatenate([fold.train, fold.validation])
+def test_train_subset_draws_nested_sets_of_both_genders(clips, seed):
+    speaker, reference = clips["speaker"].to_numpy(), splits.speaker_independent(clips)
+    previous = [set()] * len(reference)
+    for n_speakers in (5, 10, 15):
+        folds = splits.train_subset(clips, seed=seed, n_speakers=n_speakers)
+        drawn = [set(speaker[np.concatenate([fold.train, fold.validation])]) for fold in folds]
+        for fold, plain, speakers, fewer in zip(folds, reference, drawn, previous, strict=True):
             np.testing.assert_array_equal(fold.test, plain.test)
-            assert not set(speaker[learned]) & set(speaker[fold.test])
-            if "speakers" in less:
-                assert len(set(speaker[learned])) == less["speakers"]
-                assert len(learned) == 60 * less["speakers"]
-                women = {name for name in set(speaker[learned]) if int(name) % 2 == 0}
-                assert abs(2 * len(women) - less["speakers"]) <= 1 + max(0, less["speakers"] - 16)
-                assert smaller <= set(speaker[learned])
-            else:
-                assert len(learned) == (1440 - len(fold.test)) / 2
-                assert set(clips.iloc[learned].groupby(["speaker", "emotion"]).size()) == {2, 4}
-        before = [set(speaker[np.concatenate([fold.train, fold.validation])]) for fold in folds]
+            assert len(speakers) == n_speakers
+            assert fewer <= speakers - set(speaker[fold.test])
+            assert len(fold.train) + len(fold.validation) == 60 * n_speakers
+            assert abs(2 * sum(int(name) % 2 == 0 for name in speakers) - n_speakers) <= 1  # even numbers: female
+        previous = drawn
 
 
-def test_across_corpora_one_teaches_and_the_other_is_tested(shipped):
-    bored = shipped.clips["emotion"].replace("calm", "bored")
-    other = shipped.clips.assign(corpus="other", speaker="s", emotion=bored).iloc[::3]
-    clips = pd.concat([shipped.clips, other], ignore_index=True)
-    common = set(shipped.clips["emotion"]) - {"calm"}
-    for protocol, by in (("across", None), ("across-by-corpus", "corpus"), ("across-by-speaker", "speaker")):
-        there, back = splits.PROTOCOLS[protocol](clips)
-        for split, taught, tested in ((there, "other", "ravdess"), (back, "ravdess", "other")):
-            assert set(clips["corpus"].iloc[split.train]) == {taught}
-            assert set(clips["corpus"].iloc[split.test]) == {tested}
-            assert set(clips["emotion"].iloc[split.train]) == set(clips["emotion"].iloc[split.test]) == common
-            assert not len(split.validation)
-            assert (split.known is None) == (by is None)
-            assert by in (None, split.by)
-    with pytest.raises(ValueError, match="all clips are of ravdess"):
-        splits.across(shipped.clips)
-    sung = clips.assign(speaker=clips["speaker"].where(clips["corpus"] == "ravdess", "01"))
-    with pytest.raises(ValueError, match="share 1 speakers"):
-        splits.across(sung)
-    alien = clips.assign(emotion=clips["emotion"].where(clips["corpus"] == "ravdess", "glad"))
+def test_train_subset_draws_a_fraction_of_each_speaker_and_emotion(clips):
+    for fold in splits.train_subset(clips, clip_fraction=0.5):
+        rows = np.concatenate([fold.train, fold.validation])
+        assert len(rows) == (1440 - len(fold.test)) / 2
+        assert set(clips.iloc[rows].groupby(["speaker", "emotion"]).size()) == {2, 4}
+
+
+@pytest.mark.parametrize("norm_by", [None, "corpus", "speaker"])
+def test_cross_corpus_trains_on_one_corpus_and_tests_the_other(two_corpora, norm_by):
+    folds = splits.cross_corpus(two_corpora, norm_by=norm_by)
+    for fold, (train, test) in zip(folds, [("other", "ravdess"), ("ravdess", "other")], strict=True):
+        assert set(two_corpora["corpus"].iloc[fold.train]) == {train}
+        assert set(two_corpora["corpus"].iloc[fold.test]) == {test}
+        assert set(two_corpora["emotion"].iloc[fold.train]) == set(EMOTIONS) - {"calm"}
+        assert set(two_corpora["emotion"].iloc[fold.test]) == set(EMOTIONS) - {"calm"}
+        assert not len(fold.validation)
+        assert (fold.norm_index is None) == (norm_by is None)
+        assert norm_by in (None, fold.norm_by)
+
+
+def test_cross_corpus_leaves_out_clips_without_class(two_corpora):
+    for fold in splits.cross_corpus(two_corpora, "gender_emotion"):
+        labels = splits.get_labels(two_corpora, "gender_emotion")
+        assert set(labels[fold.train]) | set(labels[fold.test]) <= set(GENDER_EMOTIONS)
+
+
+def test_unseen_speaker_splits_never_train_on_a_test_speaker(two_corpora, clips):
+    for name in splits.UNSEEN_SPEAKER_SPLITS:
+        table = two_corpora if name.startswith("cross-corpus") else clips
+        for fold in splits.SPLITS[name](table):
+            train = np.concatenate([fold.train, fold.validation]) if len(fold.test) else fold.train
+            assert not set(table["speaker"][train]) & set(table["speaker"][fold.test if len(fold.test)
+                                                                          else fold.validation])
+
+
+def test_get_labels_rejects_unknown_target(clips):
+    with pytest.raises(ValueError, match="target='mood' is unknown; choose one of emotion"):
+        splits.get_labels(clips, "mood")
+
+
+def test_splits_reject_clips_that_cannot_be_split(clips, two_corpora):
+    two_speakers = clips.query("speaker < '03'")
+    with pytest.raises(ValueError, match=r"2 speakers \(01, 02\) are too few .* --split random-split"):
+        splits.speaker_independent(two_speakers)
+    with pytest.raises(ValueError, match="60 of 1440 clips have no speaker"):
+        splits.leave_one_speaker_out(clips.assign(speaker=clips["speaker"].where(clips["speaker"] != "01")))
+    with pytest.raises(ValueError, match=r"16 clips of 8 classes are too few .* at least seven"):
+        splits.random_split(clips.groupby("emotion").head(2))
+    with pytest.raises(ValueError, match="all clips are from ravdess"):
+        splits.cross_corpus(clips)
+    is_first = two_corpora["corpus"] == "ravdess"
+    with pytest.raises(ValueError, match="have 1 common speakers"):
+        splits.cross_corpus(two_corpora.assign(speaker=two_corpora["speaker"].where(is_first, "01")))
     with pytest.raises(ValueError, match="have 0 emotion classes in common"):
-        splits.across(alien)
-    with pytest.raises(ValueError, match=r"2 speakers .* random-split"):
-        splits.leave_one_speaker_out(shipped.clips.query("speaker < '03'"))
-
-
-def test_too_few_clips_for_a_random_split(shipped):
-    with pytest.raises(ValueError, match="16 clips of 8 classes are too few for three sides; bring seven"):
-        splits.random_split(shipped.clips.groupby("emotion").head(2))
-    assert splits.random_split(shipped.clips.groupby("emotion").head(7))
-
-
-def test_across_corpora_by_gender_and_emotion_leaves_out_what_has_no_code(shipped):
-    """What has no class is None and no NaN, which no order has a place for."""
-    clips = shipped.clips.query("speaker in ('01', '02', '03')")
-    both = pd.concat([clips, clips.assign(corpus="other", speaker="other" + clips["speaker"])], ignore_index=True)
-    assert {name for name in splits.label(both, "gender_emotion") if not isinstance(name, str)} == {None}
-    for split in splits.across(both, "gender_emotion"):
-        assert set(splits.label(both, "gender_emotion")[split.test]) <= set(splits.TEN)
+        splits.cross_corpus(two_corpora.assign(emotion=two_corpora["emotion"].where(is_first, "glad")))

@@ -1,0 +1,283 @@
+"""Tables and sentences of the documents, computed from published results, model metadata and measurements.
+
+Each function returns the Markdown between one pair of markers; scripts/update_documents.py inserts it.
+"""
+
+import json
+
+import pandas as pd
+
+from ser_utils._utils.files import ROOT
+from ser_utils.datasets.core import DATASETS
+from ser_utils.evaluation.metrics import (
+    bootstrap_ci,
+    confusion_matrix,
+    get_class_names,
+    recall_per_class,
+    summarize,
+)
+from ser_utils.evaluation.results import (
+    CORPUS_TITLES,
+    MAIN_MODELS,
+    RESULTS,
+    format_markdown_table,
+    format_percent,
+    get_headings,
+    load_predictions,
+    to_markdown,
+)
+from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
+from ser_utils.features.store import load_features
+from ser_utils.live.distortions import CONDITIONS
+from ser_utils.models.registry import DEPLOYED
+
+OVERVIEW_MODELS = ("chance", "original_cnn", "svm", *MAIN_MODELS, "ensemble", "cnn_robust", "cnn_robust_gender")
+HEADLINE = {"split": "speaker-independent", "target": "emotion"}
+
+
+def select(table, **values):
+    """Rows of a table whose columns have the given values."""
+    return table[(table[list(values)] == list(values.values())).all(axis=1)]
+
+
+def read_json(path):
+    """Read a JSON file, given relative to the repository."""
+    return json.loads((ROOT / path).read_text(encoding="utf-8"))
+
+
+# README.md, docs/methods.md
+
+def get_uar(summary, split, model="cnn"):
+    """UAR of a model over the emotions of one split, in per cent."""
+    return format_percent(select(summary, split=split, target="emotion", model=model)["uar"].item())
+
+
+def leakage(summary):
+    """Sentence on the first figure."""
+    return (f"Trained on equally many clips, the CNN reaches {get_uar(summary, 'size-matched-random')} % UAR under a "
+            f"random split and {get_uar(summary, 'size-matched-speakers')} % on unseen speakers "
+            f"({get_uar(summary, 'speaker-independent')} % with the full training set).")
+
+
+def headline(summary):
+    """Table of the models on unseen speakers."""
+    return to_markdown(select(summary, **HEADLINE))
+
+
+def overview(summaries):
+    """UAR of each model under each protocol."""
+    rows = []
+    for corpus, summary in summaries.items():
+        for (split, test_corpus, target), heading in get_headings(summary).items():
+            uar = select(summary, split=split, test_corpus=test_corpus, target=target).set_index("model")["uar"]
+            rows.append({"UAR (%)": f"{CORPUS_TITLES[corpus]}: {heading}",
+                         **{model: format_percent(uar.get(model)) for model in OVERVIEW_MODELS}})
+    return format_markdown_table(pd.DataFrame(rows))
+
+
+def other_speakers():
+    """UAR on the actors that are in no validation set."""
+    validation = {f"{actor:02d}" for fold in RAVDESS_VALIDATION_ACTORS for actor in fold}
+    rows = select(load_predictions("ravdess"), **HEADLINE)
+    uar = summarize(rows[~rows["speaker"].isin(validation)]).set_index("model")["uar"]
+    return ", ".join(f"{model} {format_percent(uar[model])} %" for model in (*MAIN_MODELS, "ensemble"))
+
+
+def test_access():
+    """Number of test-set evaluations of each model in the README's table."""
+    log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv"), **HEADLINE)
+    return ", ".join(f"{model} {count}" for model, count in log["model"].value_counts().items())
+
+
+# docs/commands.md
+
+def hours():
+    """Time that all published runs take on two cores."""
+    minutes = [record["core_minutes"] for corpus in CORPUS_TITLES
+               for record in read_json(f"results/{corpus}/run_metadata.json")]
+    return f"{sum(minutes) / 120:.1f}"
+
+
+def first_run():
+    """Duration of each step in a fresh clone."""
+    return format_markdown_table(pd.DataFrame([
+        {"step": f"{step['step']}: `{step['command']}`", "time": format_duration(step["seconds"])}
+        for step in read_json("docs/first_run.json")["steps"]]))
+
+
+def step_duration(name):
+    """Duration of one step in a fresh clone."""
+    [step] = [step for step in read_json("docs/first_run.json")["steps"] if step["step"] == name]
+    return format_duration(step["seconds"])
+
+
+def format_duration(seconds):
+    """Format a duration with a unit that suits it."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+# models/README.md
+
+def recall():
+    """Recall per class of the deployed models on unseen speakers, by gender."""
+    emotion, gender = (select(load_predictions("ravdess", target), model=DEPLOYED[target], split="speaker-independent")
+                       for target in ("emotion", "gender"))
+    is_female = emotion["clip"].map(load_features().clips.set_index("clip")["gender"]) == "female"
+    table = pd.DataFrame({"all": recall_row(emotion), "female": recall_row(emotion[is_female]),
+                          "male": recall_row(emotion[~is_female])}).T.reset_index(names="speakers")
+    row = recall_row(gender)
+    return (f"{format_markdown_table(table)}\n\nEmotion: UAR 95 % CI {format_ci(emotion)} (bootstrap over speakers), "
+            f"chance 12.5. Gender: UAR {row['UAR']} (95 % CI {format_ci(gender)}; female {row['female']}, male "
+            f"{row['male']}), chance 50.")
+
+
+def recall_row(rows):
+    """Recall of each class that occurs, and the UAR, in per cent."""
+    recalls = pd.Series(recall_per_class(confusion_matrix(rows)), get_class_names(rows)).dropna()
+    return pd.concat([recalls, pd.Series({"UAR": summarize(rows)["uar"].item()})]).map(format_percent)
+
+
+def format_ci(rows):
+    """95 % confidence interval of the UAR in per cent."""
+    return "–".join(map(format_percent, bootstrap_ci(rows)))
+
+
+def calibration():
+    """Temperature and calibration error of the deployed emotion model."""
+    info = read_json("models/model_info.json")
+    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins) is "
+            f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
+            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other folds")
+
+
+def channel_robustness():
+    """UAR under simulated recording conditions, and the share of clips flagged as out of distribution."""
+    rows = select(load_predictions("robustness"), **HEADLINE)
+    conditions = list(CONDITIONS)
+    uar = 100 * pd.DataFrame({condition: summarize(select(rows, condition=condition)).set_index("model")["uar"]
+                              for condition in conditions}).T
+    columns = {}
+    for model in ("cnn", "cnn_robust"):
+        columns[f"{model} UAR"] = uar[model].map("{:.1f}".format)
+        columns[f"{model} change"] = (uar[model] - uar.loc["clean", model]).map("{:+.1f}".format)
+    flagged = select(rows, model="cnn_robust").set_index("condition")["ood_score"] > 1
+    columns["flagged as out of distribution (%)"] = flagged.groupby(level=0).mean().map(
+        lambda share: format_percent(share, 0))
+    return format_markdown_table(pd.DataFrame(columns).loc[conditions].reset_index(names="condition"))
+
+
+def enrollment():
+    """UAR with and without speaker normalization, on the same clips."""
+    rows = select(load_predictions("robustness"), model="cnn_robust", split="enrollment-normalized")
+    with_, without = (select(rows, condition=condition) for condition in ("speaker-normalized", "not normalized"))
+    return (f"{recall_row(with_)['UAR']} % UAR (95 % CI {format_ci(with_)}), compared with "
+            f"{recall_row(without)['UAR']} % ({format_ci(without)}) without normalization,")
+
+
+def emodb():
+    """Scores of the deployed models on EMO-DB."""
+    emotion, gender = (select(load_predictions("robustness", target), test_corpus="emodb")
+                       for target in ("emotion", "gender"))
+    absent = set(get_class_names(emotion)) - set(emotion["label"])
+    common = emotion.drop(columns=[f"p_{name}" for name in absent])
+    lines = []
+    for title, rows in (("Emotion, restricted to the six common classes", common),
+                        ("Emotion, all eight classes", emotion), ("Gender", gender)):
+        row = recall_row(rows)
+        recalls = ", ".join(f"{name} {value}" for name, value in row.drop("UAR").items())
+        lines.append(f"- {title}: UAR {row['UAR']} % (95 % CI {format_ci(rows)}, {rows['speaker'].nunique()} speakers, "
+                     f"chance {format_percent(1 / len(get_class_names(rows)))}); recall: {recalls}.")
+    flagged = format_percent((gender["ood_score"] > 1).mean(), 0)
+    return "\n".join([*lines, f"- Flagged as out of distribution: {flagged} % of the clips."])
+
+
+def ood_detection():
+    """AUROC and detection rate of the out-of-distribution score."""
+    return "; ".join(f"{sound}: AUROC {result['auroc']:.3f}, {format_percent(result['flagged_fraction'], 0)} % flagged"
+                     for sound, result in read_json("models/model_info.json")["ood_detection"].items())
+
+
+def ood_false_positives():
+    """Range over the folds of the share of unseen speakers' clips that are flagged."""
+    shares = read_json("models/model_info.json")["ood_false_positive_rate_by_fold"]
+    return f"{format_percent(min(shares))}–{format_percent(max(shares))}"
+
+
+# data/README.md
+
+def datasets():
+    """Table of the supported corpora, and their citations."""
+    table = pd.DataFrame([{
+        "name": f"`{one.name}`", "corpus": f"[{one.title}]({one.homepage})", "clips": f"{one.n_clips:,}",
+        "speakers": str(one.n_speakers), "emotions": ", ".join(one.emotions), "licence": one.licence,
+        "download": f"`make download DATASET={one.name}`" if one.url else one.download_info}
+        for one in DATASETS.values()])
+    titles = {one.citation: one.title for one in reversed(DATASETS.values())}  # RAVDESS speech and song share theirs
+    citations = "\n".join(f"- {title}: {citation}." for citation, title in reversed(titles.items()))
+    return f"{left_align(format_markdown_table(table))}\n\n{citations}"
+
+
+def left_align(table):
+    """Left-align all columns of a Markdown table."""
+    return table.replace("|---:", "|---")
+
+
+# SECURITY.md, benchmarks/README.md
+
+def robustness():
+    """Results of the fuzzing and interruption tests and of the test suite under other Python versions."""
+    results = read_json("benchmarks/robustness.json")
+    fuzzing = results["fuzzing"]
+    failures = fuzzing["n_tracebacks_or_hangs"] or "no"
+    rows = [(f"{fuzzing['n_inputs']:,} malformed files through load, extract and predict",
+             f"{fuzzing['n_accepted']:,} accepted, {fuzzing['n_rejected']:,} rejected with one line for "
+             f"{fuzzing['n_reasons']} reasons; {failures} traceback or hang; at most {fuzzing['max_seconds']} s and "
+             f"{fuzzing['max_memory_mb']} MB per file")]
+    rows += [(f"{name.removeprefix('interruption: ')}: SIGKILL at {result['n_kills']} random times",
+              f"no partial file under a final name; {result['n_identical_reruns']} of {result['n_kills']} repeated "
+              "runs end with the result of an undisturbed run")
+             for name, result in results.items() if name.startswith("interruption: ")]
+    rows += [(f"{name}: test suite without browser tests",
+              f"{result['passed']} passed, {result['failed'] + result['error']} failed, {result['skipped']} skipped")
+             for name, result in results.items() if name.startswith("Python ")]
+    return left_align(format_markdown_table(pd.DataFrame(rows, columns=["test", "result"])))
+
+
+def benchmarks():
+    """All rows of the benchmark."""
+    rows = read_json("benchmarks/results.json")["rows"]
+    return format_markdown_table(pd.DataFrame([{
+        "task": row["work"], "compared with": row["against"], "speed-up (range)": format_ratio(row),
+        "target": f"≥ {row['reach']:g}" if row["reach"] else "–", "time": format_time(row["seconds"]),
+        "time of the alternative": format_time(row["their_seconds"]),
+        "lower bound": f"{format_time(row['limit_seconds'])} ({row['limit']})" if row["limit"] else "–",
+        "peak memory, both (MB)": f"{row['memory_mb']}, {row['their_memory_mb']}",
+        "largest difference": "–" if row["difference"] is None else f"{row['difference']:.1g}"} for row in rows]))
+
+
+def format_time(seconds):
+    """Format a measured time with three significant digits."""
+    if seconds is None:
+        return "–"
+    return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def format_ratio(row):
+    """Format the median speed-up and its range over repetitions."""
+    median, low, high = (f"{row[key]:.{0 if row['ratio'] >= 20 else 1}f}" for key in ("ratio", "low", "high"))
+    return f"{median} ({low}–{high})"
+
+
+def equality():
+    """Largest differences between results that should be equal."""
+    return "\n".join(f"- {name}: {value:.1g}" for name, value in read_json("benchmarks/results.json")["equal"].items())
+
+
+def machine():
+    """Sentence on the machine of the benchmark."""
+    results = read_json("benchmarks/results.json")
+    info = results["machine"]
+    return (f"Measured on {info['date']}: {info['processor']}, {info['cores']} cores, {info['memory_gb']} GB of "
+            f"memory, {info['system']}, Python {info['python']}; {results['clips']} clips of {results['corpus']}.")

@@ -1,0 +1,202 @@
+"""Train the deployed models on all RAVDESS clips and export them to models/.
+
+    python scripts/train_deployed_models.py [RECORDING ...]
+
+Writes emotion.onnx, gender.onnx, model_info.json and SHA256SUMS. The configurations are `cnn_robust` and
+`cnn_robust_gender`. Temperature, calibration error and the limit of the out-of-distribution score come from clips of
+unseen speakers. Each RECORDING without speech, such as music, is added to the evaluation of out-of-distribution
+detection. EMO-DB is not used.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from tqdm.auto import tqdm
+
+from ser_utils import audio
+from ser_utils._utils.files import write_atomic, write_checksums
+from ser_utils.evaluation import metrics, results, splits
+from ser_utils.features.spectral import mean_std, mfcc, mfcc_dynamics
+from ser_utils.features.store import load_features
+from ser_utils.live.predictor import MODELS_FOLDER, SR
+from ser_utils.models.classifier import use_single_thread
+from ser_utils.models.registry import DEPLOYED, get_model
+
+SEGMENT_DURATION = 3.0  # s
+N_SOUNDS = 100  # of each synthetic kind
+FALSE_POSITIVE_RATE = 0.05  # share of clips of unseen speakers above the limit
+
+
+def fit_calibration(predictions):
+    """Fit the temperature on out-of-fold predictions.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+
+    Returns
+    -------
+    dict
+        `temperature`, fitted on all folds; `ece_uncalibrated`; `ece_calibrated`, each fold with the temperature of the
+        others.
+    """
+    names = metrics.get_class_names(predictions)
+    p = predictions[[f"p_{name}" for name in names]].to_numpy()
+    y_index = predictions["label"].map(names.index).to_numpy()
+    calibrated = np.empty_like(p)
+    for fold in predictions["fold"].unique():
+        test = (predictions["fold"] == fold).to_numpy()
+        temperature = metrics.fit_temperature(p[~test], y_index[~test])
+        calibrated[test] = metrics.apply_temperature(p[test], temperature)
+    return {"temperature": metrics.fit_temperature(p, y_index),
+            "ece_uncalibrated": metrics.expected_calibration_error(p, y_index),
+            "ece_calibrated": metrics.expected_calibration_error(calibrated, y_index)}
+
+
+def synthesize_noise(rng, t):
+    """Noise with a spectrum between white and red."""
+    frequencies = np.maximum(np.fft.rfftfreq(len(t), 1 / SR), 20)
+    return np.fft.irfft(np.fft.rfft(rng.normal(size=len(t))) * frequencies ** -rng.uniform(0, 1), len(t))
+
+
+def synthesize_hum(rng, t):
+    """Harmonics of 50 Hz in weak white noise."""
+    return sum(rng.uniform(0, 1) / k * np.sin(2 * np.pi * 50 * k * t + rng.uniform(0, 6)) for k in range(1, 12)) \
+        + rng.normal(0, 0.01, len(t))
+
+
+def synthesize_music(rng, t):
+    """Chords of decaying harmonic tones on a regular beat."""
+    y = np.zeros(len(t))
+    for onset in np.arange(0, SEGMENT_DURATION, rng.choice([0.15, 0.25, 0.5])):
+        since, decay, slope = np.maximum(t - onset, 0), rng.uniform(2, 8), rng.uniform(1, 2)
+        envelope = np.exp(-decay * since) * (t >= onset) * np.minimum(1, 100 * since)
+        for f0 in 110 * 2 ** (rng.integers(0, 36, rng.integers(1, 4)) / 12):
+            y += envelope * sum(np.sin(2 * np.pi * f0 * k * since) / k ** slope for k in range(1, 8))
+    return y
+
+
+SOUNDS = {"colored noise": synthesize_noise, "mains hum": synthesize_hum, "synthetic music": synthesize_music}
+
+
+def synthesize_sounds(seed=0, n=N_SOUNDS):
+    """MFCC dynamics of synthetic sounds without speech, by kind."""
+    rng, t = np.random.default_rng(seed), np.arange(int(SEGMENT_DURATION * SR)) / SR
+    return {kind: [_dynamics(y / np.abs(y).max() / 2) for y in (synthesize(rng, t) for _ in range(n))]
+            for kind, synthesize in SOUNDS.items()}
+
+
+def read_segments(path):
+    """MFCC dynamics of a recording in segments of three seconds."""
+    with audio.open_audio(path) as sound:
+        blocks = audio.stream_blocks(lambda n: sound.read(n, dtype="float32", always_2d=True), sound.samplerate,
+                                     SEGMENT_DURATION, SEGMENT_DURATION)
+        return [_dynamics(audio.resample(y.mean(axis=1), sound.samplerate, SR)) for _, y in blocks]
+
+
+def _dynamics(y):
+    return mfcc_dynamics(mfcc(audio.trim(y)))
+
+
+def evaluate_ood(features, recordings=()):
+    """Find the limit of the out-of-distribution score, and evaluate the detection of sounds without speech.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    recordings : sequence of str or Path
+        Recordings without speech.
+
+    Returns
+    -------
+    limit : float
+        Distance exceeded by 5 % of the clips of unseen speakers.
+    info : dict
+        `ood_detection`: AUROC and share of segments above the limit, by kind of sound;
+        `ood_false_positive_rate_by_fold`: share of a fold's clips above the limit of the other folds.
+    """
+    from export_onnx import compute_ood_reference, ood_distance
+
+    sequences = features.sequences
+    dynamics = [mfcc_dynamics(sequence) for sequence in sequences]
+    sounds = synthesize_sounds() | {Path(path).name: read_segments(path) for path in recordings}
+    speech, other = [], {name: [] for name in sounds}
+    for split in tqdm(splits.speaker_independent(features.clips), desc="out of distribution", unit="fold"):
+        train = [sequences[row] for row in (*split.train, *split.validation)]
+        reference = compute_ood_reference(train, seed=split.fold)
+        speech.append(np.array([ood_distance(dynamics[row], reference) for row in split.test]))
+        for name, segments in sounds.items():
+            other[name].append(np.array([ood_distance(segment, reference) for segment in segments]))
+    limit = float(np.quantile(np.concatenate(speech), 1 - FALSE_POSITIVE_RATE))
+    detection = {name: {"auroc": float(np.mean([_auroc(*pair) for pair in zip(speech, distances, strict=True)])),
+                        "flagged_fraction": float(np.mean(np.concatenate(distances) > limit))}
+                 for name, distances in other.items()}
+    return limit, {"ood_detection": detection, "ood_false_positive_rate_by_fold": _false_positive_rates(speech)}
+
+
+def _auroc(speech, other):
+    return roc_auc_score(np.repeat([0, 1], [len(speech), len(other)]), np.concatenate([speech, other]))
+
+
+def _false_positive_rates(speech):
+    limits = [np.quantile(np.concatenate(speech[:fold] + speech[fold + 1:]), 1 - FALSE_POSITIVE_RATE)
+              for fold in range(len(speech))]
+    return [float(np.mean(distances > limit)) for distances, limit in zip(speech, limits, strict=True)]
+
+
+def compute_neutral_mean_std(features):
+    """Mean over the speakers of mean and SD of their enrollment clips' MFCCs [shape=(2, n_mfcc)]."""
+    enrollment = features.clips.iloc[splits.SPLITS["enrollment-normalized"](features.clips)[0].norm_index]
+    sequences = features.sequences
+    return np.mean([mean_std([sequences[row] for row in clips.index])
+                    for _, clips in enrollment.groupby("speaker")], axis=0).astype(np.float32)
+
+
+def train_and_export(target, features, folder, temperature, limit):
+    """Train the model of one target on all clips and write its ONNX file.
+
+    Parameters
+    ----------
+    target : {"emotion", "gender"}
+    features : FeatureSet
+    folder : Path
+    temperature, limit : float
+        Used for emotion.
+    """
+    import export_onnx
+
+    labels = splits.get_labels(features.clips, target).astype(str)
+    classifier = get_model(DEPLOYED[target]).build(0).set_params(progress=True).fit(features.sequences, labels)
+    options, more = {}, {}
+    if target == "emotion":
+        reference = export_onnx.compute_ood_reference(features.sequences)._replace(limit=limit)
+        options = {"temperature": temperature, "ood_reference": reference}
+        more = {"neutral_mean_std": compute_neutral_mean_std(features).tolist()}
+    model = export_onnx.build_inference_model(classifier, features.config, **options)
+    metadata = export_onnx.describe_model(classifier, DEPLOYED[target], features.config, **options, **more)
+    export_onnx.export_onnx(model, folder / f"{target}.onnx", metadata)
+
+
+def main(arguments=None):
+    """Evaluate calibration and out-of-distribution detection, train and export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recordings", nargs="*", metavar="RECORDING", help="a recording without speech")
+    parser.add_argument("--out", type=Path, default=MODELS_FOLDER, metavar="DIR", help="folder of the models")
+    options = parser.parse_args(arguments)
+    use_single_thread()
+    features, predictions = load_features(), results.load_predictions("ravdess", "emotion")
+    is_deployed = (predictions["model"] == DEPLOYED["emotion"]) & (predictions["split"] == "speaker-independent")
+    info = fit_calibration(predictions[is_deployed])
+    limit, detection = evaluate_ood(features, options.recordings)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for target in DEPLOYED:
+        train_and_export(target, features, options.out, info["temperature"], limit)
+    write_atomic(options.out / "model_info.json", (json.dumps(info | detection, indent=1) + "\n").encode())
+    write_checksums(options.out, [*(f"{target}.onnx" for target in DEPLOYED), "model_info.json"])
+
+
+if __name__ == "__main__":
+    main()

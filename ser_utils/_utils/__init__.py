@@ -1,0 +1,1 @@
+"""Atomic files, checksums, CSV tables and parallel execution."""

@@ -1,0 +1,344 @@
+"""Declarations of the corpora, and the table of clips of a folder or a list of recordings."""
+
+import csv
+import os
+import re
+import tomllib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_utils._utils.files import ROOT
+
+# In reading order; further emotions of a corpus follow alphabetically
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+GENDERS = ("female", "male")
+# The ten classes of the original project, in the order of their codes
+GENDER_EMOTIONS = tuple(f"{gender}_{emotion}" for gender in GENDERS
+                        for emotion in ("angry", "calm", "fearful", "happy", "sad"))
+TARGETS = ("emotion", "gender_emotion", "gender")
+CLIP_COLUMNS = ["clip", "file", "corpus", "speaker", "gender", "emotion", "original_label", "intensity", "statement",
+                "repetition"]
+CUSTOM = "custom"  # recordings of the user's own
+EMOTION_ALIASES = {
+    "anger": "angry", "ang": "angry", "happiness": "happy", "joy": "happy", "hap": "happy", "sadness": "sad",
+    "fear": "fearful", "fea": "fearful", "disgusted": "disgust", "dis": "disgust", "surprise": "surprised",
+    "boredom": "bored", "neu": "neutral", "calmness": "calm",
+}
+GENDER_ALIASES = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "male"}
+SUFFIXES = (".wav", ".flac")
+SAMPLES = ROOT / "data" / "samples" / "ravdess"  # 32 RAVDESS recordings that ship with the project
+REQUIRED_COLUMNS = ("file", "emotion")
+
+
+class DatasetError(ValueError):
+    """A folder or table without usable recordings."""
+
+
+class DatasetWarning(UserWarning):
+    """A folder that differs from the published corpus; the recognized recordings are used."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A published corpus: its metadata, its file names and its source.
+
+    Attributes
+    ----------
+    name, title : str
+    n_clips, n_speakers : int
+        As published.
+    citation, licence, homepage : str
+    download_info : str
+        How to download it by hand.
+    example : str
+        End of a recording's path without suffix.
+    pattern : str
+        Regular expression for the end of a path without suffix, one named group per column.
+    male_speakers : list of str
+        All other speakers are female.
+    label_codes : dict
+        Column to a mapping from codes in the file name to values.
+    url, checksum : str, optional
+        Archive that can be downloaded without registration, and its checksum, `algorithm:hexdigest`.
+
+    Examples
+    --------
+    >>> emodb = DATASETS["emodb"]
+    >>> emodb.n_clips, emodb.emotions[-1]
+    (535, 'bored')
+    >>> emodb.match(Path("wav/03a01Fa.wav"))["emotion"]
+    'F'
+    """
+
+    name: str
+    title: str
+    n_clips: int
+    n_speakers: int
+    citation: str
+    licence: str
+    homepage: str
+    download_info: str
+    example: str
+    pattern: str
+    male_speakers: list
+    label_codes: dict
+    url: str | None = None
+    checksum: str | None = None
+
+    @property
+    def speaker_group(self):
+        """Name shared by corpora with the same speakers, such as RAVDESS speech and song (str)."""
+        return self.name.removesuffix("-song")
+
+    @property
+    def how_to_get(self):
+        """Command or instruction to obtain the recordings (str)."""
+        by_hand = f"{self.download_info}, and put it into data/raw/{self.name}"
+        return f"ser download {self.name}" if self.url else by_hand
+
+    @property
+    def emotions(self):
+        """Emotions of the corpus in reading order (tuple of str)."""
+        names = set(self.label_codes["emotion"].values())
+        return tuple(name for name in EMOTIONS if name in names) + tuple(sorted(names - set(EMOTIONS)))
+
+    def match(self, path):
+        """Match the path of a recording; a re.Match with one group per column, or None."""
+        return re.search(f"(?:^|/){self.pattern}$", path.with_suffix("").as_posix())
+
+
+DATASETS = {name: Dataset(name, **fields) for name, fields in
+            tomllib.loads(Path(__file__).with_name("registry.toml").read_text(encoding="utf-8")).items()}
+
+
+def data_home(dataset="ravdess", folder=None):
+    """Return the folder of the recordings: `folder`, else the variable `SER_DATA`, else `data/raw/<dataset>`.
+
+    Parameters
+    ----------
+    dataset : str, default "ravdess"
+        A key of `DATASETS`, or "custom".
+    folder : str or Path, optional
+        For a CSV table, the folder that contains it is returned.
+
+    Returns
+    -------
+    Path
+    """
+    folder = Path(folder or os.environ.get("SER_DATA") or ROOT / "data" / "raw" / dataset)
+    return folder.parent if folder.suffix.lower() == ".csv" else folder
+
+
+def load_clips(folder=None, dataset="ravdess"):
+    """Load the table of clips of a corpus or of custom recordings.
+
+    Parameters
+    ----------
+    folder : str or Path, optional
+        Folder of WAV or FLAC files at any depth; by default `data_home(dataset)`. For "custom": a CSV table with the
+        columns `file` (relative to the table) and `emotion`, optionally the others of `CLIP_COLUMNS`; or a folder with
+        the recordings as `emotion/file` or `emotion/speaker/file`.
+    dataset : str, default "ravdess"
+        A key of `DATASETS`, or "custom".
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `CLIP_COLUMNS`, one row per clip, sorted by `clip`. `file` is relative to the folder; `original_label`
+        is the emotion as the file name or table states it, `emotion` its common name.
+
+    Raises
+    ------
+    DatasetError
+        If no recording is found or the table cannot be used.
+
+    Warns
+    -----
+    DatasetWarning
+        If clips are missing, duplicated or named differently from the published corpus.
+
+    Examples
+    --------
+    >>> clips = load_clips(SAMPLES)
+    >>> clips.loc[0, ["clip", "speaker", "gender", "emotion"]].tolist()
+    ['03-01-01-01-01-01-01', '01', 'male', 'neutral']
+    """
+    if dataset == CUSTOM:
+        return _load_custom(folder)
+    if dataset not in DATASETS:
+        raise DatasetError(f"unknown dataset {dataset!r}; choose one of {', '.join(DATASETS)}, {CUSTOM}")
+    return _load_published(DATASETS[dataset], data_home(dataset, folder))
+
+
+def find_recordings(folder):
+    """Find all WAV and FLAC files of a folder, at any depth.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    list of Path
+        Sorted; hidden files are left out.
+    """
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+                  and not path.name.startswith("."))  # macOS writes ._NAME beside every file
+
+
+def custom_name(source):
+    """Return the corpus name of a custom table or folder: its name without suffix.
+
+    Parameters
+    ----------
+    source : str or Path
+
+    Returns
+    -------
+    str
+    """
+    source = Path(source).resolve()
+    return source.stem if source.suffix.lower() == ".csv" else source.name
+
+
+def read_table(path):
+    """Read a CSV table of recordings; the delimiter may be a comma, a semicolon or a tab.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    pd.DataFrame
+        All columns as str, names in lower case; the column `path` is accepted for `file`.
+
+    Raises
+    ------
+    DatasetError
+        If the table is unreadable or empty, or a row has no file or emotion.
+    """
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            clips = pd.read_csv(path, dtype=str, sep=None, engine="python", index_col=False, encoding="utf-8-sig",
+                                keep_default_na=False)
+    except (OSError, UnicodeError, csv.Error, ValueError, pd.errors.ParserWarning) as error:
+        raise DatasetError(f"{path}: not a readable table ({error}); save it as CSV in UTF-8, every row with as many "
+                           "fields as the header") from error
+    clips.columns = clips.columns.str.strip().str.lower()
+    if "file" not in clips:
+        clips = clips.rename(columns={"path": "file"})
+    missing = [column for column in REQUIRED_COLUMNS if column not in clips]
+    if missing:
+        raise DatasetError(f"{path}: no column {' and no column '.join(missing)}, only {', '.join(clips.columns)}; add "
+                           "it to the header")
+    if not len(clips):
+        raise DatasetError(f"{path}: the table is empty; add one row per recording")
+    clips = clips.apply(lambda column: column.str.strip()).replace("", None)
+    incomplete = clips[list(REQUIRED_COLUMNS)].isna().any(axis=1)
+    if incomplete.any():
+        raise DatasetError(f"{path}, row {incomplete.idxmax() + 1}: file or emotion is empty; complete the row or "
+                           "remove it")
+    return clips.assign(file=clips["file"].str.replace("\\", "/"))
+
+
+def map_labels(names, mapping=EMOTION_ALIASES):
+    """Map labels to their common names; unknown labels are kept in lower case.
+
+    Parameters
+    ----------
+    names : pd.Series of str
+    mapping : dict of str to str, default EMOTION_ALIASES
+
+    Returns
+    -------
+    pd.Series of str
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> map_labels(pd.Series(["Joy", "ANG", "proud"])).tolist()
+    ['happy', 'angry', 'proud']
+    """
+    lower = names.str.strip().str.lower()
+    return lower.map(mapping).fillna(lower)
+
+
+def _load_published(dataset, folder):
+    import pandas as pd
+
+    rows, unmatched, n_duplicates = {}, [], 0
+    for path in find_recordings(folder):
+        match = dataset.match(path.relative_to(folder))
+        clip = match and match.group().lstrip("/").replace("/", "_")
+        if not match:
+            unmatched.append(path.name)
+        elif clip in rows:  # an archive unpacked twice
+            n_duplicates += 1
+        else:
+            rows[clip] = {"clip": clip, "file": path.relative_to(folder).as_posix(), **_parse_fields(dataset, match)}
+    if not rows:
+        raise DatasetError(f"no {dataset.title} recording (*.wav or *.flac named like {dataset.example}) in {folder}"
+                           f"{'' if folder.is_dir() else ', which is not a folder'}; {dataset.download_info} and unzip "
+                           "it there, or give its folder as argument or in SER_DATA")
+    _warn_of_differences(dataset, folder, len(rows), n_duplicates, unmatched)
+    return pd.DataFrame([rows[clip] for clip in sorted(rows)], columns=CLIP_COLUMNS)
+
+
+def _parse_fields(dataset, match):
+    """Columns of one clip from the groups of its file name."""
+    fields = {name: dataset.label_codes.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
+    return {"intensity": "normal", **fields, "corpus": dataset.name, "original_label": match["emotion"],
+            "gender": "male" if fields["speaker"] in dataset.male_speakers else "female"}
+
+
+def _warn_of_differences(dataset, folder, n_clips, n_duplicates, unmatched):
+    differences = []
+    if n_clips != dataset.n_clips and folder != SAMPLES:
+        differences.append(f"{n_clips} of {dataset.n_clips} published clips")
+    if n_duplicates:
+        differences.append(f"{n_duplicates} duplicates left out")
+    if unmatched:
+        names = ", ".join(unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
+        differences.append(f"{len(unmatched)} files left out whose names do not match {dataset.title} ({names})")
+    if differences:
+        warnings.warn(f"{folder}: {'; '.join(differences)}", DatasetWarning, stacklevel=4)
+
+
+def _load_custom(source):
+    if source is None:
+        raise DatasetError("no table or folder of recordings; give a CSV with the columns file and emotion, or a "
+                           "folder with one sub-folder per emotion")
+    source = Path(source)
+    clips = read_table(source) if source.suffix.lower() == ".csv" else _read_folders(source)
+    duplicates = clips["file"][clips["file"].duplicated()]
+    if len(duplicates):
+        raise DatasetError(f"{source}: {duplicates.iloc[0]} is listed twice; remove one of the rows")
+    clips = clips.assign(original_label=clips["emotion"], emotion=map_labels(clips["emotion"]),
+                         corpus=custom_name(source))
+    if "gender" in clips:
+        clips["gender"] = map_labels(clips["gender"], GENDER_ALIASES)
+    stems = clips["file"].map(lambda file: Path(file).stem)
+    clips["clip"] = clips["file"] if stems.duplicated().any() else stems
+    return clips.reindex(columns=CLIP_COLUMNS).sort_values("clip", ignore_index=True)
+
+
+def _read_folders(source):
+    """Table of a folder with recordings as emotion/file or emotion/speaker/file."""
+    import pandas as pd
+
+    files = [path.relative_to(source) for path in find_recordings(source)]
+    clips = pd.DataFrame([(file.as_posix(), file.parts[0], file.parts[1] if len(file.parts) > 2 else None)
+                          for file in files if len(file.parts) > 1], columns=["file", "emotion", "speaker"])
+    if not len(clips):
+        raise DatasetError(f"no *.wav or *.flac in sub-folders of {source}; put the recordings of each emotion into a "
+                           "folder with its name, or give a CSV with the columns file and emotion")
+    known = {*EMOTIONS, "bored"}
+    if not known & set(map_labels(clips["emotion"])) and known & set(map_labels(clips["speaker"].dropna())):
+        raise DatasetError(f"{source}: the emotions are on the second folder level; arrange the recordings as "
+                           "emotion/speaker/file, or give a CSV with the columns file, emotion and speaker")
+    return clips

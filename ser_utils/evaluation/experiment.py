@@ -1,0 +1,410 @@
+"""Experiments: train and evaluate models on splits, in parallel, with a checkpoint of every finished run."""
+
+import gzip
+import hashlib
+import json
+import time
+import warnings
+import zlib
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
+from ser_utils._utils.parallel import parallel_map
+from ser_utils.datasets.core import CLIP_COLUMNS
+from ser_utils.evaluation.splits import SPLITS, get_classes, get_labels, sort_classes
+from ser_utils.features.spectral import speaker_normalize
+from ser_utils.features.store import RAVDESS_FEATURES, load_features
+from ser_utils.models.classifier import SequenceClassifier, use_single_thread
+from ser_utils.models.registry import MODELS, get_model
+
+RESULTS_VERSION = 1  # increase it when a change of this package changes results: checkpoints are then computed again
+PACKAGES = ("tensorflow", "keras", "scikit-learn", "numpy", "scipy", "librosa")  # that affect results
+
+
+class RunError(RuntimeError):
+    """A run whose model raised an error, which is the `__cause__` (as its traceback if raised in another process)."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and evaluation of a model.
+
+    Attributes
+    ----------
+    model : str
+        Name for `get_model`.
+    split : str
+        Name in `SPLITS`.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the split and of the model.
+    fold : int
+    subset : {"validation", "test"}
+        Clips that are predicted. "validation" trains on the training set, "test" on training and validation set.
+
+    Examples
+    --------
+    >>> Run("cnn", "speaker-independent", "emotion", seed=0, fold=2)
+    Run(model='cnn', split='speaker-independent', target='emotion', seed=0, fold=2, subset='validation')
+    """
+
+    model: str
+    split: str
+    target: str
+    seed: int
+    fold: int
+    subset: str = "validation"
+
+
+def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(0,), folds=None, subset="validation",
+              clips=None):
+    """List the runs of an experiment, the longest first, so that parallel workers finish together.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Names for `get_model`.
+    splits : sequence of str
+        Names in `SPLITS`.
+    target : {"emotion", "gender_emotion", "gender"}
+    seeds : sequence of int
+    folds : sequence of int, or None
+        None: all folds.
+    subset : {"validation", "test"}
+        Clips to predict.
+    clips : pd.DataFrame, or None
+        Clips table. None: RAVDESS.
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    ValueError
+        If a model, a split, a fold or the subset does not exist, or the target has fewer than two classes.
+
+    Examples
+    --------
+    >>> runs = plan_runs(["svm", "cnn"], seeds=[0, 1])
+    >>> len(runs), runs[0].model  # two models, two seeds, five folds
+    (20, 'cnn')
+    """
+    clips = load_features().clips if clips is None else clips
+    classes = get_classes(clips, target)
+    if len(classes) < 2:
+        raise ValueError(f"the clips have {len(classes)} classes of {target} ({', '.join(classes)}); provide clips of "
+                         "two classes at least, or choose another --target")
+    for model in models:
+        get_model(model)
+    runs = [Run(model, split, target, seed, fold, subset) for split in splits
+            for seed, fold in _plan_folds(split, target, seeds, folds, subset, clips) for model in models]
+    by_duration = list(MODELS)[::-1]
+    return sorted(runs, key=lambda run: (run.seed, by_duration.index(run.model) if run.model in MODELS else -1))
+
+
+def _plan_folds(split, target, seeds, folds, subset, clips):
+    """List pairs of seed and fold of one split."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}")
+    available = [fold.fold for fold in SPLITS[split](clips, target) if len(getattr(fold, subset))]
+    if not available:
+        raise ValueError(f"{split} has no {subset} set; " + (
+            "it is for model selection: leave out --test" if subset == "test" else "add --test"))
+    missing = set(folds or ()) - set(available)
+    if missing:
+        raise ValueError(f"fold {min(missing)} of {split} does not exist; choose from {available}")
+    return [(seed, fold) for seed in seeds for fold in available if not folds or fold in folds]
+
+
+def package_versions():
+    """Return the versions of the packages that affect results.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    return {name: version(name) for name in PACKAGES}
+
+
+def cache_key(model, data):
+    """Compute a key that changes with everything a result depends on, so that an outdated checkpoint is not reused.
+
+    Parameters
+    ----------
+    model : str
+        Name for `get_model`. Of a model outside this package the bytes of its module enter the key.
+    data : FeatureSet
+        The features' digest and the clips' labels and speakers enter the key.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits.
+    """
+    spec = get_model(model)
+    text = f"{RESULTS_VERSION} {data.digest} {spec.settings} {package_versions()}"
+    digest = hashlib.blake2b(text.encode(), digest_size=6)
+    digest.update(to_csv_bytes(data.clips.reindex(columns=CLIP_COLUMNS)))
+    if model not in MODELS:
+        digest.update(Path(spec.source).read_bytes())
+    return digest.hexdigest()
+
+
+def fit_predict(estimator, X, y, train, test, validation=False):
+    """Fit an estimator on the training rows and predict the test rows, on one thread.
+
+    Parameters
+    ----------
+    estimator : scikit-learn classifier
+        Unfitted; it is fitted in place.
+    X : sequence
+        Input of each clip: an array [shape=(n_frames, n_mfcc)] for a model of sequences.
+    y : np.ndarray [shape=(n_clips,)], object
+        Class names.
+    train, test : np.ndarray [shape=(n_rows,)], int
+        Rows of `X` and `y`.
+    validation : bool
+        Also evaluate the test rows after each epoch, where the estimator's `fit` takes `validation_data`. They enter
+        the training curves only.
+
+    Returns
+    -------
+    probabilities : np.ndarray [shape=(n_test, n_classes)]
+        In the order of `estimator.classes_`.
+    history : dict
+        The estimator's `history_`, if it has one, `seconds` of training, `ms_per_clip` of prediction and, of a
+        network, `n_parameters`.
+    """
+    from sklearn.utils.validation import has_fit_parameter
+    from threadpoolctl import threadpool_limits
+
+    (X_train, y_train), (X_test, y_test) = (([X[row] for row in rows], y[rows].astype(str)) for rows in (train, test))
+    has_curves = validation and has_fit_parameter(estimator, "validation_data")
+    options = {"validation_data": (X_test, y_test)} if has_curves else {}
+    with threadpool_limits(1):
+        start = time.perf_counter()
+        estimator.fit(X_train, y_train, **options)
+        fitted = time.perf_counter()
+        probabilities = estimator.predict_proba(X_test)
+        predicted = time.perf_counter()
+    history = {**getattr(estimator, "history_", {}), "seconds": fitted - start,
+               "ms_per_clip": 1000 * (predicted - fitted) / len(test)}
+    if hasattr(estimator, "network_"):
+        history["n_parameters"] = estimator.network_.count_params()
+    return probabilities, history
+
+
+def execute_run(run, data):
+    """Train the model of a run and predict its validation or test set.
+
+    Parameters
+    ----------
+    run : Run
+    data : FeatureSet
+
+    Returns
+    -------
+    predictions : pd.DataFrame
+        Predictions table of the clips predicted.
+    history : dict
+        See `fit_predict`.
+
+    Examples
+    --------
+    >>> predictions, history = execute_run(Run("chance", "speaker-independent", "emotion", 0, 0), load_features())
+    >>> len(predictions), sorted(predictions["speaker"].unique())  # 60 clips of each validation speaker
+    (120, ['03', '06'])
+    >>> predictions[["p_neutral", "p_calm"]].iloc[0].tolist()  # RAVDESS has half as many neutral clips as calm ones
+    [0.06667, 0.13333]
+    """
+    spec = get_model(run.model)
+    estimator = spec.build(run.seed)
+    if isinstance(estimator, SequenceClassifier):
+        use_single_thread()
+    folds = SPLITS[run.split](data.clips, run.target, seed=run.seed)
+    split = folds[run.fold]
+    train, test = ((split.train, split.validation) if run.subset == "validation" else
+                   (np.sort(np.concatenate([split.train, split.validation])), split.test))
+    X = data.sequences if spec.input_type == "sequences" else list(data.contours[..., None])
+    if split.norm_index is not None:
+        X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train)
+    y = get_labels(data.clips, run.target)
+    probabilities, history = fit_predict(estimator, X, y, train, test, validation=run.subset == "validation")
+    table = pd.DataFrame(probabilities, columns=estimator.classes_)
+    table = table.reindex(columns=_split_classes(folds, data.clips, run.target), fill_value=0.0)
+    return _key_columns(run, data.clips, test).join(table.add_prefix("p_").round(5)), history
+
+
+def _split_classes(folds, clips, target):
+    """Return the classes of all folds of a split, so that their tables have the same columns."""
+    rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
+    return get_classes(clips.iloc[rows], target)
+
+
+def _key_columns(run, clips, rows):
+    """Build the columns of a predictions table before the probabilities."""
+    tested = clips.iloc[rows]
+    corpora = (tested["corpus"].to_numpy() if run.split.startswith("cross-corpus")
+               else "-".join(clips["corpus"].unique()))
+    return pd.DataFrame({
+        "model": run.model, "split": run.split, "test_corpus": corpora, "target": run.target, "seed": run.seed,
+        "fold": run.fold, "clip": tested["clip"].to_numpy(), "speaker": tested["speaker"].to_numpy(),
+        "label": get_labels(tested, run.target)})
+
+
+def run_experiment(runs, features=RAVDESS_FEATURES, checkpoints="build/runs", *, n_jobs=-1, scheduler=None,
+                   progress=True):
+    """Execute runs in parallel; runs with a valid checkpoint are read instead.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    features : str, Path, or list of them
+        Feature folders.
+    checkpoints : str or Path
+        Folder of the checkpoints.
+    n_jobs : int
+        Number of processes, -1 for one per core.
+    scheduler : str, or None
+        Address of a Dask scheduler, whose workers then execute the runs. They need this package and the features under
+        the same path.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    predictions : dict of str to pd.DataFrame
+        Predictions table of each target, in the order of `runs`.
+    histories : dict of Run to dict
+        See `fit_predict`.
+
+    Raises
+    ------
+    RunError
+        If a model raises an error.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     predictions, histories = run_experiment(plan_runs(["chance"], folds=[0, 1]), checkpoints=folder, n_jobs=1)
+    ...     len(list(Path(folder).glob("*.csv.gz")))
+    2
+    >>> predictions["emotion"]["speaker"].unique().tolist(), len(histories)
+    (['03', '06', '10', '11'], 2)
+    """
+    folder, data, source = Path(checkpoints), load_features(features), _portable(features)
+    keys = {model: cache_key(model, data) for model in {run.model for run in runs}}
+    stems = {run: folder / _checkpoint_stem(run, keys[run.model]) for run in runs}
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = {run: _load_run(stem) for run, stem in stems.items()}
+    missing = [run for run in runs if finished[run] is None]
+    results = parallel_map(partial(_execute, features=source), missing, desc="runs", unit="run", ordered=False,
+                           n_jobs=n_jobs, scheduler=scheduler, progress=progress, n_done=len(runs) - len(missing),
+                           environment=partial(_environment, sorted(keys), source))
+    with closing(results):  # ends the progress bar before an error is printed
+        for run, predictions, history in results:
+            save_run(stems[run], predictions, history)
+            finished[run] = _load_run(stems[run])
+    tables: dict[str, list] = {}
+    for run in runs:
+        tables.setdefault(run.target, []).append(finished[run][0])
+    return ({target: _concatenate(parts) for target, parts in tables.items()},
+            {run: history for run, (_, history) in finished.items()})
+
+
+def _concatenate(tables):
+    """Join predictions tables, their probability columns in the order of sort_classes."""
+    table = pd.concat(tables, ignore_index=True)
+    keys = [name for name in table if not name.startswith("p_")]
+    return table[keys + [f"p_{name}" for name in sort_classes(name[2:] for name in table.columns.drop(keys))]]
+
+
+def _portable(features):
+    """Name feature folders for another process; None stands for RAVDESS, whose path differs between machines."""
+    if not isinstance(features, str | Path):
+        return [_portable(folder) for folder in features]
+    return None if Path(features) == RAVDESS_FEATURES else str(Path(features).resolve())
+
+
+def _environment(models, features):
+    """Compute what must be equal on every worker: cache keys, and a hash of this package's source."""
+    data = load_features(features)
+    sources = sorted(Path(__file__).parents[1].rglob("*.py"))
+    code = hashlib.blake2b(b"".join(path.read_bytes() for path in sources), digest_size=8).hexdigest()
+    return [cache_key(model, data) for model in models], code
+
+
+def _execute(run, features):
+    try:
+        return run, *execute_run(run, load_features(features))
+    except Exception as error:
+        raise RunError(f"{run} failed: {type(error).__name__}: {error}") from error
+
+
+def _checkpoint_stem(run, key):
+    model = run.model.replace(":", ".")
+    return f"{model}_{run.split}_{run.target}_{run.subset}_seed{run.seed}_fold{run.fold}_{key}"
+
+
+def save_run(stem, predictions, history):
+    """Write the checkpoint of a run.
+
+    Parameters
+    ----------
+    stem : Path
+        Path without suffix: `.csv.gz` (predictions) and `.json.gz` (history) are added.
+    predictions : pd.DataFrame
+    history : dict
+    """
+    write_atomic(stem.with_name(f"{stem.name}.json.gz"), gzip.compress(json.dumps(history).encode(), mtime=0))
+    write_predictions(stem.with_name(f"{stem.name}.csv.gz"), predictions)
+
+
+def _load_run(stem):
+    """Read predictions and history of a checkpoint; None if it does not exist or is damaged."""
+    table, history = (stem.with_name(stem.name + suffix) for suffix in (".csv.gz", ".json.gz"))
+    try:
+        return read_csv(table), json.loads(gzip.decompress(history.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        warnings.warn(f"{table}: damaged checkpoint ({error}); the run is executed again", stacklevel=3)
+        return None
+
+
+def write_predictions(path, predictions):
+    """Write a predictions table as compressed CSV; equal tables give equal bytes.
+
+    Parameters
+    ----------
+    path : Path
+        Ending in `.csv.gz`.
+    predictions : pd.DataFrame
+    """
+    write_atomic(path, gzip.compress(to_csv_bytes(predictions), mtime=0))
+
+
+def save_experiment(folder, predictions, histories):
+    """Write the results of `run_experiment` to a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        For `predictions_<target>.csv.gz`, and `experiment.json` with the training curves of each network's first run.
+    predictions : dict of str to pd.DataFrame
+    histories : dict of Run to dict
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = {run.model: history for run, history in reversed(histories.items()) if "loss" in history}
+    write_atomic(folder / "experiment.json", json.dumps({"curves": curves}).encode())
+    for target, table in predictions.items():
+        write_predictions(folder / f"predictions_{target}.csv.gz", table)

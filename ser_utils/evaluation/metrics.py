@@ -1,0 +1,370 @@
+"""Scores of a predictions table.
+
+A predictions table has one row per clip, model, split, seed and fold of one target. `KEYS` identify a result; the other
+columns are seed, fold, clip, speaker, `label` (the true class) and `p_<class>`, one probability per class.
+"""
+
+import numpy as np
+import pandas as pd
+
+from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
+
+KEYS = ["model", "split", "test_corpus", "target"]
+MIN_SPEAKERS = 6  # a bootstrap over fewer speakers gives no usable interval
+MIN_PROBABILITY = 5e-6  # half of the last digit of a stored probability
+
+
+def get_class_names(predictions):
+    """Return the classes of a predictions table: those whose probability no row lacks.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+
+    Returns
+    -------
+    list of str
+        In the order of the columns.
+    """
+    return [name[2:] for name in predictions if name.startswith("p_") and not predictions[name].isna().any()]
+
+
+def _get_probabilities(predictions):
+    """Return the probabilities [shape=(n_rows, n_classes)] in the order of get_class_names."""
+    return predictions[[f"p_{name}" for name in get_class_names(predictions)]].to_numpy()
+
+
+def get_predicted_labels(predictions):
+    """Return the most probable class of each row.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+
+    Returns
+    -------
+    np.ndarray [shape=(n_rows,)], str
+
+    Examples
+    --------
+    >>> get_predicted_labels(pd.DataFrame({"p_calm": [0.25, 0.9], "p_sad": [0.75, 0.1]})).tolist()
+    ['sad', 'calm']
+    """
+    return np.array(get_class_names(predictions))[_get_probabilities(predictions).argmax(axis=1)]
+
+
+def _count(predictions, by=()):
+    """Count a confusion matrix for each combination of values of the columns `by`, each column's values sorted."""
+    names = get_class_names(predictions)
+    true = pd.Index(names).get_indexer(predictions["label"])
+    if (true < 0).any():
+        raise ValueError(f"label {predictions['label'].iloc[true.argmin()]!r} has no probability column; a predictions "
+                         f"table has p_<class> for each of its classes ({', '.join(names)})")
+    groups = [np.unique(predictions[column], return_inverse=True)[1] for column in by]
+    counts = np.zeros([group.max() + 1 for group in groups] + [len(names)] * 2, int)
+    np.add.at(counts, (*groups, true, _get_probabilities(predictions).argmax(axis=1)), 1)
+    return counts
+
+
+def confusion_matrix(predictions):
+    """Count the clips of each true class (rows) by predicted class (columns).
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+
+    Returns
+    -------
+    np.ndarray [shape=(n_classes, n_classes)], int
+        In the order of `get_class_names`.
+
+    Raises
+    ------
+    ValueError
+        If a label has no probability column.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"label": ["calm", "sad", "sad"], "p_calm": [0.8, 0.3, 0.9], "p_sad": [0.2, 0.7, 0.1]})
+    >>> confusion_matrix(table).tolist()
+    [[1, 0], [1, 1]]
+    """
+    return _count(predictions)
+
+
+def recall_per_class(cm):
+    """Compute the recall of each class from confusion matrices.
+
+    Parameters
+    ----------
+    cm : np.ndarray [shape=(..., n_classes, n_classes)]
+        Counts, rows are true classes.
+
+    Returns
+    -------
+    np.ndarray [shape=(..., n_classes)]
+        0 to 1, NaN for a class without clips.
+    """
+    n_true = cm.sum(axis=-1)
+    n_correct = np.diagonal(cm, axis1=-2, axis2=-1)
+    return np.divide(n_correct, n_true, out=np.full(n_true.shape, np.nan), where=n_true > 0)
+
+
+def unweighted_average_recall(cm):
+    """Compute the unweighted average recall (UAR), the mean recall of the classes that occur.
+
+    Parameters
+    ----------
+    cm : np.ndarray [shape=(..., n_classes, n_classes)]
+        Counts, rows are true classes.
+
+    Returns
+    -------
+    np.ndarray [shape=(...)]
+        0 to 1; chance is 1 / n_classes.
+
+    Examples
+    --------
+    >>> float(unweighted_average_recall(np.array([[90, 0], [10, 0]])))  # accuracy is 0.9
+    0.5
+    """
+    return np.nanmean(recall_per_class(cm), axis=-1)
+
+
+def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
+    """Compute a percentile bootstrap confidence interval of the UAR over speakers.
+
+    Speakers are resampled with all their clips, because clips of one speaker are not independent. A resample's UAR is
+    that of its clips pooled within each seed, averaged over seeds.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Rows of one result.
+    level : float in (0, 1)
+        Confidence level.
+    n_resamples : int > 0
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound.
+
+    References
+    ----------
+    Efron & Tibshirani (1993). An Introduction to the Bootstrap.
+    """
+    counts = _count(predictions, ["seed", "speaker"])
+    n_speakers = counts.shape[1]
+    weights = np.random.default_rng(0).multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n_resamples)
+    # sums of small integers are exact as float, whose matrix product is the faster
+    resampled = np.tensordot(counts.astype(float), weights.astype(float), axes=(1, 1))
+    uar = unweighted_average_recall(np.moveaxis(resampled, -1, 1)).mean(axis=0)
+    tail = (1 - level) / 2
+    return tuple(np.quantile(uar, [tail, 1 - tail]).tolist())
+
+
+def gender_accuracy(predictions):
+    """Compute the accuracy of the gender that ten classes of gender and emotion imply.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Of target "gender_emotion".
+
+    Returns
+    -------
+    float
+        0 to 1; a clip is classified as female if the probabilities of the female classes exceed 0.5 in sum.
+    """
+    columns = [f"p_{name}" for name in get_class_names(predictions) if name.startswith("female")]
+    is_female = predictions["label"].str.startswith("female")
+    return float(((predictions[columns].sum(axis=1) > 0.5) == is_female).mean())
+
+
+def summarize(predictions):
+    """Compute the scores of each result, and of the ensemble of MLP, LSTM and CNN where all three were evaluated.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Of one target.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row per model, split, test corpus and target. `uar`, `accuracy`, `macro_f1` and `gender_accuracy` are computed
+        on the pooled folds of each seed and averaged over seeds; `uar_folds` is the mean over folds. `sd_seeds` and
+        `sd_folds` are sample standard deviations. `ci_low` and `ci_high` are given for splits with unseen test
+        speakers, of six speakers at least.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"model": "m", "split": "random-split", "test_corpus": "c", "target": "emotion", "seed": 0,
+    ...     "fold": 0, "clip": ["a", "b"], "speaker": "s", "label": ["calm", "sad"], "p_calm": 0.6, "p_sad": 0.4})
+    >>> summarize(table)[["model", "n_clips", "uar", "chance"]].to_dict("records")
+    [{'model': 'm', 'n_clips': 2, 'uar': 0.5, 'chance': 0.5}]
+    """
+    return pd.DataFrame([{**dict(zip(KEYS, key, strict=True)), **_score(rows)} for key, rows in
+                         add_ensemble(predictions).groupby(KEYS, sort=False)])
+
+
+def _score(rows):
+    """Compute the scores of one result."""
+    counts = _count(rows, ["seed", "fold"])
+    evaluated = counts.any(axis=(2, 3))  # not every seed has every fold
+    uar_folds = [np.mean(unweighted_average_recall(fold[seeds])) for fold, seeds in
+                 zip(counts.swapaxes(0, 1), evaluated.T, strict=True)]
+    by_seed = counts.sum(axis=1)
+    uar = unweighted_average_recall(by_seed)
+    n_speakers, [split], [target] = rows["speaker"].nunique(), rows["split"].unique(), rows["target"].unique()
+    has_interval = split in UNSEEN_SPEAKER_SPLITS and n_speakers >= MIN_SPEAKERS
+    ci_low, ci_high = bootstrap_ci(rows) if has_interval else (np.nan, np.nan)
+    return {
+        "n_seeds": len(uar), "n_folds": len(uar_folds), "n_clips": rows["clip"].nunique(), "n_speakers": n_speakers,
+        "uar": np.mean(uar), "ci_low": ci_low, "ci_high": ci_high, "sd_seeds": _sample_sd(uar),
+        "uar_folds": np.mean(uar_folds), "sd_folds": _sample_sd(uar_folds),
+        "accuracy": np.mean([np.trace(cm) / cm.sum() for cm in by_seed]),
+        "macro_f1": np.mean([_macro_f1(cm) for cm in by_seed]), "chance": 1 / counts.shape[-1],
+        "gender_accuracy": np.mean([gender_accuracy(part) for _, part in rows.groupby("seed")])
+        if target == "gender_emotion" else np.nan}
+
+
+def _sample_sd(values):
+    return np.std(values, ddof=1) if len(values) > 1 else np.nan
+
+
+def _macro_f1(cm):
+    size = cm.sum(axis=0) + cm.sum(axis=1)
+    return np.mean(np.divide(2 * np.diagonal(cm), size, out=np.zeros(len(cm)), where=size > 0))
+
+
+def add_ensemble(predictions, models=("mlp", "lstm", "cnn"), name="ensemble"):
+    """Append the mean probabilities of several models, for each seed and clip that all of them predict.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Of one target.
+    models : sequence of str
+        Members of the ensemble.
+    name : str
+        Its value in the column `model`.
+
+    Returns
+    -------
+    pd.DataFrame
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"model": ["mlp", "cnn"], "clip": "a", "p_sad": [0.5, 0.75]})
+    >>> add_ensemble(table, models=["mlp", "cnn"]).to_dict("records")[-1]
+    {'model': 'ensemble', 'clip': 'a', 'p_sad': 0.625}
+    """
+    keys = [column for column in predictions if not column.startswith("p_") and column != "model"]
+    groups = predictions[predictions["model"].isin(models)].groupby(keys, sort=False, dropna=False)
+    mean = groups.mean(numeric_only=True)[groups.size() == len(models)].reset_index().assign(model=name)
+    return pd.concat([predictions, mean[predictions.columns]], ignore_index=True)
+
+
+def sample_predictions(predictions, n=10, seed=0):
+    """Draw a random sample of clips with their predicted class.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Rows of one result.
+    n : int > 0
+        Number of clips.
+    seed : int
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns clip, speaker, label, predicted and probability (of the predicted class), sorted by clip.
+    """
+    rows = predictions.sample(min(n, len(predictions)), random_state=seed)
+    return rows[["clip", "speaker", "label"]].assign(
+        predicted=get_predicted_labels(rows), probability=_get_probabilities(rows).max(axis=1).round(2),
+    ).sort_values("clip").reset_index(drop=True)
+
+
+def apply_temperature(p, temperature):
+    """Rescale probabilities: a temperature above 1 lowers the confidence, below 1 raises it.
+
+    Parameters
+    ----------
+    p : np.ndarray [shape=(n_clips, n_classes)]
+        Probabilities.
+    temperature : float > 0
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips, n_classes)]
+        softmax(log(p) / temperature).
+
+    References
+    ----------
+    Guo et al. (2017). On calibration of modern neural networks. arXiv:1706.04599.
+
+    Examples
+    --------
+    >>> apply_temperature(np.array([[0.8, 0.2]]), 2).round(3).tolist()
+    [[0.667, 0.333]]
+    """
+    p = np.maximum(p, MIN_PROBABILITY) ** (1 / temperature)
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def fit_temperature(p, y_index):
+    """Find the temperature that minimizes the negative log-likelihood.
+
+    Parameters
+    ----------
+    p : np.ndarray [shape=(n_clips, n_classes)]
+        Probabilities.
+    y_index : np.ndarray [shape=(n_clips,)], int
+        Column of the true class.
+
+    Returns
+    -------
+    float
+        Between 0.2 and 5.
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(p))
+    return float(minimize_scalar(lambda t: -np.log(apply_temperature(p, t)[rows, y_index]).mean(), bounds=(0.2, 5),
+                                 method="bounded").x)
+
+
+def expected_calibration_error(p, y_index, n_bins=10):
+    """Compute the expected calibration error over bins of equal width.
+
+    Parameters
+    ----------
+    p : np.ndarray [shape=(n_clips, n_classes)]
+        Probabilities.
+    y_index : np.ndarray [shape=(n_clips,)], int
+        Column of the true class.
+    n_bins : int > 0
+        Number of bins of the confidence, the highest probability.
+
+    Returns
+    -------
+    float
+        Mean absolute difference of confidence and accuracy, weighted by the number of clips in a bin.
+
+    References
+    ----------
+    Guo et al. (2017). On calibration of modern neural networks. arXiv:1706.04599.
+
+    Examples
+    --------
+    >>> expected_calibration_error(np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([0, 0]))
+    0.25
+    """
+    confidence, correct = p.max(axis=1), p.argmax(axis=1) == y_index
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return float(sum(abs(confidence[bins == b].mean() - correct[bins == b].mean()) * (bins == b).mean()
+                     for b in np.unique(bins)))

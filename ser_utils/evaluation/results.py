@@ -1,0 +1,361 @@
+"""Published results: predictions on the test sets, the log of test-set evaluations and run metadata."""
+
+import json
+import shutil
+import subprocess
+import zlib
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from ser_utils._utils.files import ROOT, IntegrityError, read_csv, to_csv_bytes, write_atomic
+from ser_utils.datasets.core import TARGETS
+from ser_utils.evaluation import experiment, metrics, splits
+from ser_utils.evaluation.tables import (
+    HUMAN_ACCURACY,
+    ORIGINAL_ACCURACY,
+    SIZE_MATCHED_TITLES,
+    TRAIN_SUBSET_TITLES,
+    compare_with_published,
+    format_markdown_table,
+    format_percent,
+    get_headings,
+    pivot_splits,
+    result_tables,
+    to_markdown,
+)
+
+__all__ = [
+    "CORPUS_TITLES", "HUMAN_ACCURACY", "MAIN_MODELS", "ORIGINAL_ACCURACY", "RESULTS", "SIZE_MATCHED_TITLES",
+    "TRAIN_SUBSET_TITLES", "UncommittedError", "compare_with_published", "corpus_name", "evaluate_test",
+    "format_markdown_table", "format_percent", "get_headings", "has_predictions", "load_predictions", "load_summary",
+    "log_test_access", "log_test_scores", "pivot_splits", "published_runs", "render_results_page", "require_committed",
+    "result_tables", "save_predictions", "to_markdown",
+]
+
+RESULTS = ROOT / "results"
+MAIN_MODELS = ("mlp", "lstm", "cnn")
+RUN_KEYS = ["model", "split", "target"]  # one line of the access log, one record of the metadata
+CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "ravdess-emodb": "RAVDESS and EMO-DB"}
+
+
+class UncommittedError(RuntimeError):
+    """The working tree has uncommitted changes, so published predictions would have no commit to refer to."""
+
+
+def corpus_name(clips):
+    """Return the name of the results folder of a table of clips: its corpora, joined by hyphens.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> corpus_name(pd.DataFrame({"corpus": ["ravdess", "ravdess", "emodb"]}))
+    'ravdess-emodb'
+    """
+    return "-".join(clips["corpus"].unique())
+
+
+def published_runs(clips):
+    """List the test runs behind the published results of a corpus, from its `experiments.csv`.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+
+    Returns
+    -------
+    list of Run
+
+    Raises
+    ------
+    ValueError
+        If there are no published results of the corpus.
+    """
+    corpus = corpus_name(clips)
+    path = RESULTS / corpus / "experiments.csv"
+    if not path.is_file():
+        raise ValueError(f"corpus {corpus}: it has no published results to reproduce; name models with --model")
+    return [run for row in pd.read_csv(path, dtype=str).itertuples()
+            for run in experiment.plan_runs(row.models.split(), row.splits.split(), row.target,
+                                            [int(seed) for seed in row.seeds.split()], subset="test", clips=clips)]
+
+
+def _git(*arguments):
+    """Output of a git command in the repository; empty if it fails."""
+    if not shutil.which("git"):
+        return ""
+    result = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    return result.stdout.rstrip() if result.returncode == 0 else ""
+
+
+def require_committed(results):
+    """Check that the working tree is committed before predictions are written below `RESULTS`.
+
+    Parameters
+    ----------
+    results : str or Path
+        Folders outside `RESULTS` are not checked.
+
+    Raises
+    ------
+    UncommittedError
+        If files outside `RESULTS` differ from the last commit, or there is no git repository.
+    """
+    if RESULTS not in [Path(results).resolve(), *Path(results).resolve().parents]:
+        return
+    if not _git("rev-parse", "HEAD"):
+        raise UncommittedError(f"{results}: published predictions refer to a commit, and {ROOT} is not a git "
+                               "repository; choose another folder with --results")
+    changed = [line[3:] for line in _git("status", "--porcelain").splitlines()
+               if not line[3:].startswith(f"{RESULTS.name}/")]
+    if changed:
+        raise UncommittedError(f"{results}: published predictions refer to a commit, and {len(changed)} changed files "
+                               f"are not committed ({', '.join(changed[:3])}); commit them, or choose another folder "
+                               "with --results")
+
+
+def evaluate_test(runs, features, results, checkpoints="build/runs", *, n_jobs=-1, scheduler=None, progress=True):
+    """Train on the training and validation sets, predict the test sets, and store predictions, log and metadata.
+
+    The access is logged in `test_access.csv` before the first test clip is predicted. Stored predictions of the same
+    runs are replaced, all others are kept.
+
+    Parameters
+    ----------
+    runs : list of Run
+        All with `subset="test"`.
+    features : str, Path or list
+        Feature folders.
+    results : str or Path
+        Folder of the results.
+    checkpoints : str or Path
+        Folder in which finished runs are stored and found again.
+    n_jobs, scheduler, progress
+        As in `run_experiment`.
+
+    Returns
+    -------
+    dict of str to pd.DataFrame
+        New predictions by target.
+
+    Raises
+    ------
+    UncommittedError
+        If `results` lies below `RESULTS` and the working tree has uncommitted changes.
+    """
+    from ser_utils.features.store import load_features
+
+    folder, data = Path(results), load_features(features)
+    require_committed(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = log_test_access(folder, runs, data)
+    predictions, histories = experiment.run_experiment(runs, features, checkpoints, n_jobs=n_jobs, scheduler=scheduler,
+                                                       progress=progress)
+    save_predictions(folder, {target: _merge(folder, target, table) for target, table in predictions.items()})
+    log_test_scores(folder, log, predictions.values())
+    _save_metadata(folder, log, histories, data)
+    return predictions
+
+
+def _merge(folder, target, table):
+    """Replace the rows of the same runs in the stored predictions of a target."""
+    if not (folder / _file_name(target)).is_file():
+        return table
+    keys, stored = [*metrics.KEYS, "seed", "fold"], load_predictions(folder, target)
+    is_new = pd.MultiIndex.from_frame(stored[keys]).isin(pd.MultiIndex.from_frame(table[keys].drop_duplicates()))
+    merged = pd.concat([part for part in (stored[~is_new], table) if len(part)], ignore_index=True)
+    classes = splits.sort_classes({name[2:] for name in merged if name.startswith("p_")})
+    columns = [name for name in merged if not name.startswith("p_")] + [f"p_{name}" for name in classes]
+    return merged[columns]
+
+
+def log_test_access(folder, runs, data, **columns):
+    """Append one line per model, split and target to `test_access.csv`, without a score yet.
+
+    Parameters
+    ----------
+    folder : Path
+    runs : list of Run
+    data : FeatureSet
+    **columns
+        Further columns of the log, such as `condition`, or another value for `corpus`.
+
+    Returns
+    -------
+    pd.DataFrame
+        The whole log, all columns as str.
+    """
+    from ser_utils.models.registry import get_model
+
+    path, now = folder / "test_access.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+    log = [pd.read_csv(path, dtype=str)] if path.is_file() else []
+    planned = pd.DataFrame([asdict(run) for run in runs]).groupby(RUN_KEYS, sort=False)
+    new = [{"date": now, "commit": _git("rev-parse", "HEAD") or "none", "corpus": corpus_name(data.clips),
+            **dict(zip(RUN_KEYS, key, strict=True)), **columns, "seeds": " ".join(map(str, sorted(set(part["seed"])))),
+            "folds": " ".join(map(str, sorted(set(part["fold"])))), "settings": get_model(key[0]).settings,
+            "features_digest": data.digest, "uar": None} for key, part in planned]
+    log = pd.concat([*log, pd.DataFrame(new)], ignore_index=True)
+    write_atomic(path, to_csv_bytes(log))
+    return log
+
+
+def log_test_scores(folder, log, tables):
+    """Enter the UAR of predictions in the last line of the log for their model, split, target and condition.
+
+    Parameters
+    ----------
+    folder : Path
+    log : pd.DataFrame
+        As returned by `log_test_access`; changed in place.
+    tables : iterable of pd.DataFrame
+        Predictions, one table per target.
+    """
+    keys = RUN_KEYS + ["condition"] * ("condition" in log)
+    for table in tables:
+        for key, part in table.groupby(keys, sort=False):
+            log.loc[_last_line(log, keys, key), "uar"] = str(round(float(metrics.summarize(part)["uar"].mean()), 4))
+    write_atomic(folder / "test_access.csv", to_csv_bytes(log))
+
+
+def _last_line(log, keys, key):
+    return log.index[(log[keys] == list(key)).all(axis=1)][-1]
+
+
+def _save_metadata(folder, log, histories, data):
+    """Write how each model, split and target was evaluated to `run_metadata.json`."""
+    from ser_utils.models.registry import get_model
+
+    path = folder / "run_metadata.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    records = {tuple(record[name] for name in RUN_KEYS): record for record in stored}
+    costs = pd.DataFrame([{name: getattr(run, name) for name in RUN_KEYS} | history
+                          for run, history in histories.items()])
+    for key, part in costs.groupby(RUN_KEYS, sort=False):
+        n_parameters = part["n_parameters"].dropna().astype(int).tolist() if "n_parameters" in part else []
+        records[key] = {
+            **dict(zip(RUN_KEYS, key, strict=True)), "commit": log.loc[_last_line(log, RUN_KEYS, key), "commit"],
+            "settings": get_model(key[0]).settings, "feature_config": asdict(data.config),
+            "features_digest": data.digest, "versions": experiment.package_versions(), "n_runs": len(part),
+            "core_minutes": round(part["seconds"].sum() / 60, 1),
+            "ms_per_clip": round(part["ms_per_clip"].median(), 2),
+            **({"n_parameters": n_parameters[0]} if n_parameters else {})}
+    write_atomic(path, (json.dumps(list(records.values()), indent=1) + "\n").encode())
+
+
+def _file_name(target):
+    return f"predictions_{target}.csv.gz"
+
+
+def _results_folder(results):
+    """Look up the folder of a corpus below `RESULTS`; return any other as it is."""
+    name = str(results)
+    return RESULTS / name if Path(name).name == name != ".." and (RESULTS / name).is_dir() else Path(results)
+
+
+def save_predictions(folder, tables):
+    """Write one compressed predictions table per target.
+
+    Parameters
+    ----------
+    folder : str or Path
+    tables : dict of str to pd.DataFrame
+        Predictions by target.
+    """
+    for target, table in tables.items():
+        experiment.write_predictions(Path(folder) / _file_name(target), table)
+
+
+def has_predictions(results="ravdess", target=None):
+    """Check whether a results folder contains predictions (of a target).
+
+    Parameters
+    ----------
+    results : str or Path
+        A corpus below `RESULTS`, or a folder.
+    target : str, optional
+
+    Returns
+    -------
+    bool
+    """
+    folder = _results_folder(results)
+    return any((folder / _file_name(name)).is_file() for name in ([target] if target else TARGETS))
+
+
+def load_predictions(results="ravdess", target="emotion"):
+    """Load the predictions of a target.
+
+    Parameters
+    ----------
+    results : str or Path
+        A corpus below `RESULTS`, or a folder.
+    target : str
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns model, split, test_corpus, target, seed, fold, clip, speaker, label and `p_<class>`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no predictions of the target.
+    IntegrityError
+        If the file is damaged.
+
+    Examples
+    --------
+    >>> load_predictions("emodb").columns[:9].tolist()
+    ['model', 'split', 'test_corpus', 'target', 'seed', 'fold', 'clip', 'speaker', 'label']
+    """
+    path = _results_folder(results) / _file_name(target)
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}; create it with ser evaluate --test --target "
+                                f"{target} --results {path.parent}")
+    try:
+        return read_csv(path)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise IntegrityError(f"{path}: damaged ({error}); restore it with git checkout or evaluate again") from error
+
+
+def load_summary(results="ravdess"):
+    """Load the predictions of all targets of a results folder and summarize them.
+
+    Parameters
+    ----------
+    results : str or Path
+        A corpus below `RESULTS`, or a folder.
+
+    Returns
+    -------
+    pd.DataFrame
+        As `metrics.summarize`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no predictions.
+    """
+    targets = [target for target in TARGETS if has_predictions(results, target)] or TARGETS[:1]
+    return pd.concat([metrics.summarize(load_predictions(results, target)) for target in targets], ignore_index=True)
+
+
+def render_results_page():
+    """Render all published result tables as the Markdown of docs/results.md.
+
+    Returns
+    -------
+    str
+    """
+    sections = [f"## {title}\n\n{to_markdown(load_summary(corpus))}" for corpus, title in CORPUS_TITLES.items()]
+    return ("# Result tables\n\nGenerated by `scripts/update_documents.py` from the predictions in `results/`. The "
+            "columns are explained in the [README](../README.md).\n\n" + "\n\n".join(sections) + "\n")

@@ -1,0 +1,382 @@
+"""Audit of a split for data leakage and confounding: shared speakers, duplicated recordings, recording conditions."""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import audio
+from ser_utils._utils.parallel import parallel_map
+from ser_utils.datasets.core import DATASETS, DatasetError, map_labels, read_table
+from ser_utils.features.spectral import mfcc, mfcc_to_mel
+
+SUBSETS = ("train", "test", "validation")  # in the order of the tables
+SUBSET_ALIASES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
+                  "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
+SR = 16000
+FLOOR_DB = 25.0  # dynamic range of a fingerprint below its maximum
+ENERGY_TAIL = 0.02  # fraction of the energy cut at each end of a fingerprint
+N_STEPS = 32  # time steps of a fingerprint
+FINGERPRINT_BANDS = slice(4, 56)  # of 64 mel bands; grouped by four
+# Different clips of RAVDESS stay below a cosine similarity of 0.93 (one million pairs); 94 to 100 % of the copies with
+# another gain, noise at 10 dB SNR or MP3 at 20 kbit/s exceed 0.96. Reverberation and telephone bands hide a copy.
+MIN_SIMILARITY = 0.96
+# UAR of a classifier of format or level, relative to chance (0) and perfect (1), from which it is reported. RAVDESS and
+# EMO-DB reach 0.2 with all their emotions; two emotions of different intensity, such as angry and calm, reach more
+MAX_CONFOUNDING = 0.5
+MIN_DURATION = 0.8  # s; the fingerprints of shorter clips of different speakers are alike
+MIN_CLIPS = 5  # per class and subset, for the test of confounding
+COLUMNS = ["file", "folder", "emotion", "speaker", "subset"]
+
+
+@dataclass
+class Finding:
+    """A result of the audit.
+
+    Attributes
+    ----------
+    severity : str
+        "leak", "warning" or "note".
+    message : str
+    rows : pd.DataFrame
+        The clips, pairs or counts concerned; may be empty.
+    """
+
+    severity: str
+    message: str
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def load_split(tables):
+    """Load a split from CSV tables.
+
+    Parameters
+    ----------
+    tables : list of str or Path
+        One table with a column `subset` (or `split`), or two or three: training, test and validation set. Required
+        columns are `file`, relative to the table, and `emotion`. Without a column `speaker`, speakers are parsed from
+        file names of the corpora in `DATASETS`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns `file`, `folder`, `emotion`, `speaker` and `subset` ("train", "validation" or "test").
+
+    Raises
+    ------
+    DatasetError
+        If a table cannot be used, or the training or test set is empty.
+    """
+    if len(tables) == 1:
+        clips = _read_subsets(Path(tables[0]))
+    else:
+        clips = pd.concat([read_table(table).assign(subset=subset, folder=Path(table).parent)
+                           for table, subset in zip(tables, SUBSETS, strict=False)], ignore_index=True)
+    speakers = clips["speaker"] if "speaker" in clips else pd.Series(None, clips.index, dtype=object)
+    clips["speaker"] = speakers.fillna(clips["file"].map(_parse_speaker))
+    return _require_subsets(clips.assign(emotion=map_labels(clips["emotion"]))[COLUMNS], "row")
+
+
+def _read_subsets(path):
+    clips = read_table(path).assign(folder=path.parent)
+    column = next((name for name in ("subset", "split") if name in clips), None)
+    if column is None:
+        raise DatasetError(f"{path}: no column subset; add one with train, validation or test, or give one table per "
+                           "subset")
+    subsets = clips[column].str.lower().map(SUBSET_ALIASES)
+    if subsets.isna().any():
+        row = subsets.isna().idxmax()
+        raise DatasetError(f"{path}, row {row + 1}: unknown {column} {clips[column][row]!r}; use one of "
+                           f"{', '.join(SUBSET_ALIASES)}")
+    return clips.assign(subset=subsets)
+
+
+def _require_subsets(clips, what):
+    for subset in ("train", "test"):
+        if not (clips["subset"] == subset).any():
+            raise DatasetError(f"no {what} in the {subset} set; an audit needs a training and a test set (files are "
+                               f"relative to {clips['folder'].iloc[0]})")
+    return clips
+
+
+def _parse_speaker(file):
+    """Parse the speaker from a file name that matches exactly one group of corpora."""
+    speakers = {f"{dataset.speaker_group}/{match['speaker']}" for dataset in DATASETS.values()
+                if (match := dataset.match(Path(file)))}
+    return speakers.pop() if len(speakers) == 1 else None
+
+
+def fingerprint(coefficients):
+    """Compute a fingerprint of a recording that gain, file format, noise and silence at the ends hardly change.
+
+    The mel spectrogram is limited to `FLOOR_DB` below its maximum, cut where its energy begins and ends, resampled to
+    13 bands and 32 time steps, centred per band and scaled to unit length.
+
+    Parameters
+    ----------
+    coefficients : np.ndarray [shape=(n_frames, 64)]
+        MFCCs.
+
+    Returns
+    -------
+    np.ndarray [shape=(416,)]
+        The dot product of two fingerprints is their cosine similarity.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import SAMPLES
+    >>> y = audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> reference, attenuated, reversed_ = (fingerprint(mfcc(signal)) for signal in (y, 0.1 * y, y[::-1]))
+    >>> bool(reference @ attenuated > MIN_SIMILARITY), bool(reference @ reversed_ > MIN_SIMILARITY)
+    (True, False)
+    """
+    mel = mfcc_to_mel(coefficients)
+    mel = np.maximum(mel - mel.max(), -FLOOR_DB) + FLOOR_DB
+    energy = np.cumsum((10 ** (mel / 10) - 1).sum(axis=1))
+    ends = np.interp([ENERGY_TAIL, 1 - ENERGY_TAIL], energy / energy[-1], np.arange(len(mel)))
+    bands = mel[:, FINGERPRINT_BANDS].reshape(len(mel), -1, 4).mean(axis=2)
+    times = np.linspace(ends[0], ends[1], N_STEPS)
+    steps = np.stack([np.interp(times, np.arange(len(mel)), band) for band in bands.T])
+    steps -= steps.mean(axis=1, keepdims=True)
+    return (steps / (np.linalg.norm(steps) + 1e-9)).ravel()
+
+
+def recording_info(path):
+    """Describe a recording: format, duration, level and fingerprint.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dict or AudioError
+        format (str), duration of the trimmed signal (s), digest of the samples (hexadecimal), peak, noise_floor and
+        level (dB re full scale; 5 % and 90 % quantile of the frames) and fingerprint; the error of an unreadable file.
+    """
+    try:
+        with audio.open_audio(path) as sound:
+            plural = "s" * (sound.channels > 1)
+            file_format = f"{sound.samplerate} Hz, {sound.channels} channel{plural}, {sound.subtype}"
+        y = audio.load(path, SR)
+    except audio.AudioError as error:
+        return error
+    level = 10 * np.log10(np.mean(np.square(audio.frame(y, 1024, 512)), axis=1) + 1e-10)
+    speech = audio.trim(y)
+    return {"format": file_format, "duration": len(speech) / SR,
+            "digest": hashlib.blake2b(y.tobytes(), digest_size=8).hexdigest(),
+            "peak": 20 * np.log10(np.abs(y).max()), "noise_floor": np.quantile(level, 0.05),
+            "level": np.quantile(level, 0.9), "fingerprint": fingerprint(mfcc(speech))}
+
+
+def audit_split(clips, *, n_jobs=-1, progress=True):
+    """Audit a split for data leakage and confounding.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        As returned by `load_split`.
+    n_jobs : int
+        Processes that read the recordings; -1 for one per core.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    list of Finding
+        Empty if nothing was found.
+
+    Raises
+    ------
+    DatasetError
+        If no recording of the training or test set can be read.
+    """
+    recordings, unreadable = read_recordings(clips, n_jobs=n_jobs, progress=progress)
+    return (find_shared_speakers(clips) + find_missing_validation(clips) + find_class_imbalance(clips) + unreadable
+            + find_duplicates(recordings) + find_confounding(recordings))
+
+
+def read_recordings(clips, *, n_jobs=-1, progress=True):
+    """Add the columns of `recording_info` to a split.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        As returned by `load_split`.
+    n_jobs, progress
+        As in `audit_split`.
+
+    Returns
+    -------
+    pd.DataFrame
+        The clips that can be read.
+    list of Finding
+        A note on those that cannot.
+    """
+    paths = [Path(row.folder) / row.file for row in clips.itertuples()]
+    infos = list(parallel_map(recording_info, paths, desc="reading", unit="clip", n_jobs=n_jobs, progress=progress))
+    is_readable = np.array([isinstance(info, dict) for info in infos])
+    errors = pd.DataFrame({"error": [str(info) for info in infos if not isinstance(info, dict)]})
+    readable = clips.loc[is_readable, COLUMNS].reset_index(drop=True)
+    _require_subsets(readable if len(readable) else clips.assign(subset=None), "readable recording")
+    readable = readable.join(pd.DataFrame([info for info in infos if isinstance(info, dict)]))
+    note = Finding("note", f"{len(errors)} recordings cannot be read and were left out", errors)
+    return readable, [note] if len(errors) else []
+
+
+def find_shared_speakers(clips):
+    """Find test speakers that also occur in the training or validation set (list of Finding)."""
+    n_unknown = clips["speaker"].isna().sum()
+    findings = [Finding("note", f"{n_unknown} clips have no speaker, so that their speaker overlap cannot be detected; "
+                                "add a column speaker")] if n_unknown else []
+    tested = set(clips.loc[clips["subset"] == "test", "speaker"].dropna())
+    for subset in ("train", "validation"):
+        shared = tested & set(clips.loc[clips["subset"] == subset, "speaker"])
+        if shared:
+            rows = clips[clips["speaker"].isin(shared) & clips["subset"].isin((subset, "test"))]
+            counts = rows.groupby(["speaker", "subset"]).size().unstack(fill_value=0)
+            findings.append(Finding("leak", f"{len(shared)} of {len(tested)} test speakers are also in the {subset} "
+                                            "set", counts))
+    return findings
+
+
+def find_missing_validation(clips):
+    """Warn if there is no validation set (list of Finding)."""
+    if (clips["subset"] == "validation").any():
+        return []
+    return [Finding("warning", "there is no validation set: if epochs, hyperparameters or the best of several runs "
+                               "were selected by the score on these test clips, it is a validation score")]
+
+
+def find_class_imbalance(clips):
+    """Find classes that are missing in the training or test set, and a majority class (list of Finding)."""
+    counts = clips.groupby(["emotion", "subset"]).size().unstack(fill_value=0)
+    missing = [name for name in counts.index if (counts.loc[name, ["train", "test"]] == 0).any()]
+    findings = [Finding("warning", f"classes in the training or the test set only: {', '.join(missing)}", counts)
+                ] if missing else []
+    fractions = counts["test"] / counts["test"].sum()
+    if fractions.max() > 1.5 / len(counts):
+        findings.append(Finding("note", f"{fractions.max():.0%} of the test clips are {fractions.idxmax()}, the "
+                                        "accuracy of a constant prediction; report the UAR", counts))
+    return findings
+
+
+def find_duplicates(recordings):
+    """Find test recordings that also occur in the training or validation set (list of Finding)."""
+    is_short = recordings["duration"] < MIN_DURATION
+    findings = [Finding("note", f"{is_short.sum()} clips contain less than {MIN_DURATION} s of sound; only exact "
+                                "copies of them are detected")] if is_short.any() else []
+    test = recordings[recordings["subset"] == "test"]
+    for subset in ("train", "validation"):
+        others = recordings[recordings["subset"] == subset]
+        exact = test.merge(others, on="digest", suffixes=("", "_other"))
+        pairs = pd.concat([
+            pd.DataFrame({"test": exact["file"], subset: exact["file_other"], "similarity": 1.0}),
+            *_find_similar(test[~is_short[test.index] & ~test["digest"].isin(exact["digest"])],
+                           others[~is_short[others.index]], subset)], ignore_index=True)
+        if len(pairs):
+            findings.append(Finding("leak", f"{pairs['test'].nunique()} test recordings are also in the {subset} set, "
+                                            f"{exact['file'].nunique()} of them with identical samples", pairs))
+    return findings
+
+
+def _find_similar(test, others, subset):
+    """Pair each test recording with the most similar one of the others, where the similarity is high enough."""
+    from sklearn.neighbors import NearestNeighbors
+
+    if not len(test) or not len(others):
+        return []
+    distances, nearest = NearestNeighbors(n_neighbors=1).fit(np.stack(others["fingerprint"])).kneighbors(
+        np.stack(test["fingerprint"]))
+    similarity = 1 - distances[:, 0] ** 2 / 2  # cosine, for vectors of unit length
+    pairs = pd.DataFrame({"test": test["file"].to_numpy(), subset: others["file"].to_numpy()[nearest[:, 0]],
+                          "similarity": similarity.round(3)})
+    return [pairs[similarity > MIN_SIMILARITY]]
+
+
+def find_confounding(recordings):
+    """Find out whether the file format or the recording level alone predicts the emotion (list of Finding)."""
+    test = partial(_test_confounding, recordings)
+    return test(["format"], "the file format (sampling rate, channels, encoding)") + test(
+        ["peak", "noise_floor", "level"], "the recording level (dB re full scale: peak, noise floor, loud frames)")
+
+
+def _test_confounding(recordings, columns, name):
+    """Train a small decision tree on these columns alone, and score it on the test set."""
+    from sklearn.metrics import recall_score
+    from sklearn.tree import DecisionTreeClassifier
+
+    counts = recordings.groupby(["emotion", "subset"]).size().unstack(fill_value=0)
+    usable = recordings["emotion"].isin(counts.index[(counts[["train", "test"]] >= MIN_CLIPS).all(axis=1)])
+    clips = recordings[usable]
+    n_classes = clips["emotion"].nunique()
+    if n_classes < 2:
+        return []
+    X, is_train, is_test = pd.get_dummies(clips[columns]), clips["subset"] == "train", clips["subset"] == "test"
+    tree = DecisionTreeClassifier(min_samples_leaf=MIN_CLIPS, class_weight="balanced", random_state=0)
+    predicted = tree.fit(X[is_train], clips["emotion"][is_train]).predict(X[is_test])
+    uar = recall_score(clips["emotion"][is_test], predicted, average="macro")
+    if uar < 1 / n_classes + MAX_CONFOUNDING * (1 - 1 / n_classes):
+        return []
+    groups = recordings.groupby("emotion")
+    rows = groups["format"].value_counts().unstack(fill_value=0) if columns == ["format"] else groups[columns].median()
+    return [Finding("warning", f"{name} alone predicts the emotion with {uar:.0%} UAR (chance {1 / n_classes:.0%}): a "
+                               "model can rely on recording conditions instead of speech", rows.round(1))]
+
+
+def format_report(clips, findings, n_rows=5):
+    """Format the findings of an audit.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        As returned by `load_split`.
+    findings : list of Finding
+    n_rows : int
+        Rows to show of each finding.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"file": ["a.wav", "b.wav"], "subset": ["train", "test"], "speaker": ["01", "02"]})
+    >>> print(format_report(clips, []))
+    train: 1 clips of 1 speakers
+    test: 1 clips of 1 speakers
+    <BLANKLINE>
+    Verdict: no leakage found; speakers and recordings of the subsets are disjoint.
+    """
+    sizes = clips.groupby("subset", sort=False).agg(clips=("file", "size"), speakers=("speaker", "nunique"))
+    lines = [f"{size.Index}: {size.clips} clips" + f" of {size.speakers} speakers" * bool(size.speakers)
+             for size in sizes.itertuples()]
+    for finding in findings:
+        lines += ["", f"{finding.severity.upper()}: {finding.message}."]
+        if len(finding.rows):
+            lines += ["  " + line for line in finding.rows.head(n_rows).to_string().splitlines()]
+            lines += [f"  ... and {len(finding.rows) - n_rows} more"] * (len(finding.rows) > n_rows)
+    return "\n".join([*lines, "", f"Verdict: {verdict(findings)}"])
+
+
+def verdict(findings):
+    """Summarize the findings of an audit in one sentence or two.
+
+    Parameters
+    ----------
+    findings : list of Finding
+
+    Returns
+    -------
+    str
+    """
+    if any(finding.severity == "leak" for finding in findings):
+        return ("the test set is not independent of the training or validation set. A score on it measures performance "
+                "on known speakers or recordings and overestimates that on unseen ones.")
+    if findings:
+        return ("no speaker and no recording was found in two subsets; consider the warnings and notes above before "
+                "relying on a score.")
+    return "no leakage found; speakers and recordings of the subsets are disjoint."

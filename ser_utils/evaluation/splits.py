@@ -1,0 +1,493 @@
+"""Cross-validation splits: which clips train, validate and test a model.
+
+A split function takes a clips table, a target and a seed, and returns a list of `Split`, one per fold. `SPLITS` lists
+them by name. Except in `random_split` and in two of the `size_matched` splits, no test speaker occurs in training.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations, permutations
+
+import numpy as np
+import pandas as pd
+
+from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, GENDERS, TARGETS
+
+# Test actors of Luna-Jimenez et al. 2021 (doi:10.3390/s21227665); validation actors of arXiv:2606.03359, which uses
+# the same folds
+RAVDESS_TEST_ACTORS = ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24),
+                       (1, 4, 9, 22))
+RAVDESS_VALIDATION_ACTORS = ((3, 6), (10, 11), (8, 17), (1, 14), (2, 5))
+CLASS_ORDER = (*EMOTIONS, *GENDER_EMOTIONS, *GENDERS)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of one fold in a clips table.
+
+    Attributes
+    ----------
+    fold : int
+    train, validation, test : np.ndarray [shape=(n_rows,)], int
+        Disjoint rows; `validation` or `test` may be empty.
+    norm_index : np.ndarray [shape=(n_rows,)], int, or None
+        Rows from which the features of each group are standardized, without their labels. None: no normalization.
+    norm_by : str
+        Column of the clips table that names the group, "speaker" or "corpus".
+
+    Examples
+    --------
+    >>> Split(0, train=np.array([0, 1]), validation=np.array([2]), test=np.array([3]))
+    Split(fold=0, train=array([0, 1]), validation=array([2]), test=array([3]), norm_index=None, norm_by='speaker')
+    """
+
+    fold: int
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    norm_index: np.ndarray | None = None
+    norm_by: str = "speaker"
+
+
+def get_labels(clips, target="emotion"):
+    """Return the class name of each clip.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table.
+    target : {"emotion", "gender_emotion", "gender"}
+        `gender_emotion` has ten classes, two genders by five emotions; clips of other emotions have no class.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips,)], object
+        Class names, None for a clip without a class.
+
+    Raises
+    ------
+    ValueError
+        If the target is unknown.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"gender": ["female", "male"], "emotion": ["sad", "disgust"]})
+    >>> get_labels(clips, "gender_emotion").tolist()
+    ['female_sad', None]
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target={target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    if target != "gender_emotion":
+        return clips[target].to_numpy(dtype=object)
+    names = clips["gender"] + "_" + clips["emotion"]
+    return names.astype(object).where(names.isin(GENDER_EMOTIONS), None).to_numpy()
+
+
+def get_classes(clips, target="emotion"):
+    """Return the classes that occur in a clips table.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table.
+    target : {"emotion", "gender_emotion", "gender"}
+
+    Returns
+    -------
+    tuple of str
+        Class names in the order of `sort_classes`.
+
+    Examples
+    --------
+    >>> get_classes(pd.DataFrame({"emotion": ["sad", "bored", "neutral", "sad"]}))
+    ('neutral', 'sad', 'bored')
+    """
+    return sort_classes(pd.Series(get_labels(clips, target)).dropna().unique())
+
+
+def sort_classes(names):
+    """Sort class names: emotions, gender by emotion, genders as they are declared, then any other alphabetically.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Class names.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> sort_classes(["zeal", "sad", "bored", "neutral"])
+    ('neutral', 'sad', 'bored', 'zeal')
+    """
+    return tuple(sorted(names, key=lambda name: (
+        CLASS_ORDER.index(name) if name in CLASS_ORDER else len(CLASS_ORDER), name)))
+
+
+def _get_speakers(clips):
+    n_missing = clips["speaker"].isna().sum()
+    if n_missing:
+        raise ValueError(f"{n_missing} of {len(clips)} clips have no speaker, which a speaker-independent split needs; "
+                         "add a column speaker and extract again, or use --split random-split, whose scores do not "
+                         "hold for unseen speakers")
+    speakers = sorted(clips["speaker"].unique())
+    if len(speakers) < 3:
+        raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) are too few for a training, a validation "
+                         "and a test set; provide at least three, or use --split random-split, whose scores do not "
+                         "hold for unseen speakers")
+    return speakers
+
+
+def _speaker_folds(clips):
+    """Return test and validation speakers of each fold: published for RAVDESS, else alternating within each gender."""
+    speakers = _get_speakers(clips)
+    if speakers == [f"{actor:02d}" for actor in range(1, 25)]:
+        return [tuple([f"{actor:02d}" for actor in actors] for actors in fold)
+                for fold in zip(RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS, strict=True)]
+    # so that every fold tests both genders
+    by_gender = clips.drop_duplicates("speaker").sort_values(["gender", "speaker"])["speaker"].tolist()
+    n_folds = min(5, len(speakers))
+    tests = [by_gender[fold::n_folds] for fold in range(n_folds)]
+    return [(tests[fold], tests[(fold + 1) % n_folds][:2]) for fold in range(n_folds)]
+
+
+def _split_speakers(clips, target, folds):
+    """Build a Split for each pair of test and validation speakers."""
+    usable = pd.notna(get_labels(clips, target))
+    splits = []
+    for fold, speakers in enumerate(folds):
+        is_test, is_validation = (clips["speaker"].isin(names) & usable for names in speakers)
+        splits.append(Split(fold, np.flatnonzero(usable & ~is_test & ~is_validation), np.flatnonzero(is_validation),
+                            np.flatnonzero(is_test)))
+    return splits
+
+
+def speaker_independent(clips, target="emotion", seed=0):
+    """Split into five folds with disjoint training, validation and test speakers.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of three speakers at least.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Not used: the folds of RAVDESS are published, those of other corpora follow from the speakers' names.
+
+    Returns
+    -------
+    list of Split
+
+    Raises
+    ------
+    ValueError
+        If a clip has no speaker or there are fewer than three.
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> clips = load_features().clips
+    >>> first = speaker_independent(clips)[0]
+    >>> len(first.train), len(first.validation), len(first.test)
+    (1020, 120, 300)
+    >>> sorted(clips["speaker"][first.test].unique())
+    ['02', '05', '14', '15', '16']
+    """
+    return _split_speakers(clips, target, _speaker_folds(clips))
+
+
+def leave_one_speaker_out(clips, target="emotion", seed=0):
+    """Split into one fold per test speaker; the next speaker is the validation speaker.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of three speakers at least.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Not used.
+
+    Returns
+    -------
+    list of Split
+
+    Raises
+    ------
+    ValueError
+        If a clip has no speaker or there are fewer than three.
+    """
+    speakers = _get_speakers(clips)
+    return _split_speakers(clips, target, [([test], [validation]) for test, validation in
+                                           zip(speakers, speakers[1:] + speakers[:1], strict=True)])
+
+
+def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
+    """Split as `speaker_independent`, with features standardized per speaker.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of three speakers at least.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the random draw of enrollment clips.
+    enrollment : dict of str to int, or None
+        Number of clips of each emotion from which each speaker's statistics are estimated. They are left out of the
+        validation and test set. None: statistics from all clips, which is transductive, since the unlabeled test
+        clips are among them.
+
+    Returns
+    -------
+    list of Split
+        With `norm_index`.
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> clips = load_features().clips
+    >>> transductive, enrolled = speaker_normalized(clips)[0], speaker_normalized(clips, enrollment={"calm": 3})[0]
+    >>> len(transductive.norm_index), len(transductive.test)
+    (1440, 300)
+    >>> len(enrolled.norm_index), len(enrolled.test)  # three clips of each of 24 speakers, five of them in the test set
+    (72, 285)
+    """
+    splits = speaker_independent(clips, target)
+    if enrollment is None:
+        return [replace(split, norm_index=np.arange(len(clips))) for split in splits]
+    rows = clips.reset_index(drop=True)
+    samples = [rows[rows["emotion"] == emotion].groupby("speaker").sample(n, random_state=seed)
+               for emotion, n in enrollment.items()]
+    enrolled = np.sort(np.concatenate([sample.index for sample in samples]))
+    return [replace(split, validation=np.setdiff1d(split.validation, enrolled),
+                    test=np.setdiff1d(split.test, enrolled), norm_index=enrolled) for split in splits]
+
+
+def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fraction=1.0):
+    """Split as `speaker_independent`, with fewer training and validation clips and the same test set.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of three speakers at least.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the random draw. With the same seed, a larger set of speakers contains the smaller ones.
+    n_speakers : int > 0, or None
+        Number of training and validation speakers, of both genders alternately. None: all.
+    clip_fraction : float in (0, 1]
+        Fraction of the clips of each speaker and emotion.
+
+    Returns
+    -------
+    list of Split
+    """
+    splits = []
+    for split in speaker_independent(clips, target):
+        available = clips.drop(clips.index[split.test]).sample(frac=1, random_state=seed + split.fold)
+        speakers = available.drop_duplicates("speaker").assign(rank=lambda rows: rows.groupby("gender").cumcount())
+        chosen = speakers.sort_values("rank", kind="stable")["speaker"].iloc[:n_speakers]
+        groups = available[available["speaker"].isin(chosen)].groupby(["speaker", "emotion"])
+        rows = clips.index.get_indexer(groups.sample(frac=clip_fraction, random_state=seed).index)
+        splits.append(replace(split, train=np.intersect1d(split.train, rows),
+                              validation=np.intersect1d(split.validation, rows)))
+    return splits
+
+
+def nested_cv(clips, target="emotion", seed=0):
+    """Split for model selection inside each fold of `speaker_independent`, without a test set.
+
+    Each pair of test groups is the validation set of models trained on all other speakers. A configuration for outer
+    fold k is selected on every pair that contains group k, by the scores of the pair's other group: neither the models
+    nor these scores involve a test speaker of fold k.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of three speakers at least.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Not used.
+
+    Returns
+    -------
+    list of Split
+        One per pair, in the order of `itertools.combinations`.
+    """
+    usable = pd.notna(get_labels(clips, target))
+    groups = [clips["speaker"].isin(test) for test, _ in _speaker_folds(clips)]
+    return [Split(fold, np.flatnonzero(usable & ~(a | b)), np.flatnonzero(usable & (a | b)), np.empty(0, int))
+            for fold, (a, b) in enumerate(combinations(groups, 2))]
+
+
+def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
+    """Split into one fold per ordered pair of corpora: train on one, test on the other, on their common classes.
+
+    There is no validation set: everything is selected within the training corpus.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of two corpora at least, without a common speaker.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Not used.
+    norm_by : {"speaker", "corpus"} or None
+        Standardize the features of each speaker or corpus with all its clips, the unlabeled test clips included
+        (transductive). None: no normalization.
+
+    Returns
+    -------
+    list of Split
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two corpora, or two corpora have a common speaker or fewer than two common classes.
+    """
+    corpus, labels = clips["corpus"].to_numpy(), get_labels(clips, target)
+    classes = {name: set(labels[corpus == name]) - {None} for name in sorted(set(corpus))}
+    if len(classes) < 2:
+        raise ValueError(f"all clips are from {corpus[0]}; a cross-corpus split needs features of two corpora "
+                         "(--features DIR DIR)")
+    if norm_by == "speaker":
+        _get_speakers(clips)
+    splits = []
+    for fold, (source, tested) in enumerate(permutations(classes, 2)):
+        common = classes[source] & classes[tested]
+        _check_pair(clips, source, tested, common, target)
+        usable = np.isin(labels.astype(str), sorted(common))
+        splits.append(Split(fold, np.flatnonzero(usable & (corpus == source)), np.empty(0, int),
+                            np.flatnonzero(usable & (corpus == tested)),
+                            None if norm_by is None else np.arange(len(clips)), norm_by or "speaker"))
+    return splits
+
+
+def _check_pair(clips, source, tested, common, target):
+    by_corpus = clips.dropna(subset="speaker").groupby("corpus")["speaker"].agg(set)
+    shared = by_corpus.get(source, set()) & by_corpus.get(tested, set())
+    if shared:
+        raise ValueError(f"{source} and {tested} have {len(shared)} common speakers, so the test speakers would not be "
+                         "unseen; choose two other corpora")
+    if len(common) < 2:
+        raise ValueError(f"{source} and {tested} have {len(common)} {target} classes in common; choose two other "
+                         "corpora")
+
+
+def random_split(clips, target="emotion", seed=0):
+    """Split at random into 64 % training, 16 % validation and 20 % test clips, stratified by class.
+
+    This is the original project's split: every test speaker also occurs in training.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of seven clips per class at least.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the random draw.
+
+    Returns
+    -------
+    list of Split
+        Of one element.
+
+    Raises
+    ------
+    ValueError
+        If there are too few clips to stratify.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = get_labels(clips, target)
+    rows = np.flatnonzero(pd.notna(labels))
+    try:
+        rest, test = train_test_split(rows, test_size=0.2, stratify=labels[rows], random_state=seed)
+        train, validation = train_test_split(rest, test_size=0.2, stratify=labels[rest], random_state=seed)
+    except ValueError as error:
+        raise ValueError(f"{len(rows)} clips of {len(set(labels[rows]))} classes are too few for a training, a "
+                         "validation and a test set; provide at least seven of each class") from error
+    return [Split(0, np.sort(train), np.sort(validation), np.sort(test))]
+
+
+def size_matched(clips, target="emotion", seed=0, *, disjoint):
+    """Split for the ablation of data leakage: any `disjoint` trains on equally many clips of each class.
+
+    Every clip is tested once.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of three speakers at least, with the columns statement and intensity.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the folds and of the random draw of training clips.
+    disjoint : {"clips", "repetitions", "speakers", "speakers, statement"}
+        What training and test set have not in common: "clips" (random folds), "repetitions" (both repetitions of one
+        utterance are in the same set), "speakers", or "speakers, statement" (two folds per group of test speakers,
+        one per tested statement).
+
+    Returns
+    -------
+    list of Split
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> clips = load_features().clips
+    >>> random, strict = size_matched(clips, disjoint="clips"), size_matched(clips, disjoint="speakers, statement")
+    >>> len(random), len(strict)
+    (5, 10)
+    >>> {len(fold.train) + len(fold.validation) for fold in random + strict}
+    {570}
+    """
+    labels = get_labels(clips, target)
+    usable = pd.notna(labels)
+    strictest = [usable & ~excluded for _, _, excluded in _fold_masks(clips, labels, seed, "speakers, statement")]
+    class_counts = {name: min((labels[free] == name).sum() for free in strictest)
+                    for name in get_classes(clips, target)}
+    splits = []
+    for fold, (is_test, is_validation, excluded) in enumerate(_fold_masks(clips, labels, seed, disjoint)):
+        rng = np.random.default_rng([seed, fold])
+        rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(usable & ~excluded & (labels == name)))[:count]
+                                       for name, count in class_counts.items()]))
+        splits.append(Split(fold, rows[~is_validation[rows]], rows[is_validation[rows]],
+                            np.flatnonzero(usable & is_test)))
+    return splits
+
+
+def _fold_masks(clips, labels, seed, disjoint):
+    """Return masks for each fold: test clips, candidates for validation, clips excluded from training."""
+    if disjoint.startswith("speakers"):
+        folds = [[clips["speaker"].isin(names).to_numpy() for names in speakers] for speakers in _speaker_folds(clips)]
+        if disjoint == "speakers":
+            return [(test, validation, test) for test, validation in folds]
+        statements = [(clips["statement"] == name).to_numpy() for name in sorted(clips["statement"].unique())]
+        return [(test & spoken, validation, test | spoken) for test, validation in folds for spoken in statements]
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    utterance = ["speaker", "emotion", "intensity", "statement"]
+    groups = clips.groupby(utterance).ngroup() if disjoint == "repetitions" else np.arange(len(clips))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=seed).split(labels, labels.astype(str), groups)
+    tests = [np.isin(np.arange(len(clips)), test) for _, test in folds]
+    return [(test, tests[(fold + 1) % len(tests)], test) for fold, test in enumerate(tests)]
+
+
+SIZE_MATCHED = {"size-matched-random": "clips", "size-matched-repetitions": "repetitions",
+                "size-matched-speakers": "speakers", "size-matched-speakers-statements": "speakers, statement"}
+TRAIN_SUBSETS: dict[str, dict] = {
+    "train-5-speakers": {"n_speakers": 5}, "train-10-speakers": {"n_speakers": 10},
+    "train-15-speakers": {"n_speakers": 15}, "train-half-clips": {"clip_fraction": 0.5}}
+# RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
+ENROLLMENT = {"speaker-normalized": None, "enrollment-normalized": {"neutral": 2, "calm": 3}}
+SPLITS: dict[str, Callable] = {
+    "speaker-independent": speaker_independent, "leave-one-speaker-out": leave_one_speaker_out,
+    "random-split": random_split, "nested-cv": nested_cv, "cross-corpus": cross_corpus,
+    **{f"cross-corpus-{norm_by}-normalized": partial(cross_corpus, norm_by=norm_by)
+       for norm_by in ("corpus", "speaker")},
+    **{name: partial(speaker_normalized, enrollment=enrollment) for name, enrollment in ENROLLMENT.items()},
+    **{name: partial(train_subset, **subset) for name, subset in TRAIN_SUBSETS.items()},
+    **{name: partial(size_matched, disjoint=disjoint) for name, disjoint in SIZE_MATCHED.items()}}
+UNSEEN_SPEAKER_SPLITS = tuple(name for name in SPLITS if name not in (
+    "random-split", "size-matched-random", "size-matched-repetitions"))

@@ -1,0 +1,246 @@
+"""Result tables as text: a summary of predictions in Markdown, and beside the published results."""
+
+import pandas as pd
+
+from ser_utils.datasets.core import DATASETS, TARGETS
+from ser_utils.evaluation.metrics import KEYS
+from ser_utils.evaluation.splits import SIZE_MATCHED, TRAIN_SUBSETS, UNSEEN_SPEAKER_SPLITS
+
+HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
+ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
+SPLIT_TITLES = {  # in the order of the tables
+    "speaker-independent": "Unseen speakers ({folds})",
+    "speaker-normalized": "Unseen speakers, features standardized by all unlabelled clips of each speaker "
+                          "(transductive)",
+    "enrollment-normalized": "Unseen speakers, features standardized by five neutral and calm enrollment clips of each "
+                             "speaker, which are not tested",
+    "leave-one-speaker-out": "Leave-one-speaker-out cross-validation",
+    "nested-cv": "Nested cross-validation for model selection",
+    "random-split": "Random split",
+    "cross-corpus": "Trained on {source}, tested on {tested} (cross-corpus)",
+    "cross-corpus-corpus-normalized": "Trained on {source}, tested on {tested} (cross-corpus), features standardized "
+                                      "per corpus (transductive)",
+    "cross-corpus-speaker-normalized": "Trained on {source}, tested on {tested} (cross-corpus), features standardized "
+                                       "per speaker (transductive)"}
+TARGET_TITLES = {"emotion": "{n_classes} emotions", "gender_emotion": "ten classes (gender × 5 emotions)",
+                 "gender": "gender"}
+ORIGINAL_TITLE = "Random split, ten classes (the original project's protocol)"
+SIZE_MATCHED_TITLES = dict(zip(SIZE_MATCHED, (
+    "random split", "repetitions grouped", "unseen speakers", "unseen speakers and statements"), strict=True))
+TRAIN_SUBSET_TITLES = dict(zip((*TRAIN_SUBSETS, "speaker-independent"), (
+    "5 speakers", "10 speakers", "15 speakers", "19–20 speakers, half of the clips", "19–20 speakers"), strict=True))
+PIVOT_TITLES = {
+    "Size-matched data leakage ablation: UAR (95 % CI) over {n_classes} emotions, equally many training clips":
+        SIZE_MATCHED_TITLES,
+    "Learning curve over training speakers: UAR (95 % CI) over {n_classes} emotions, unseen speakers":
+        TRAIN_SUBSET_TITLES}
+
+
+def format_percent(value, digits=1):
+    """Format a fraction as per cent without the sign.
+
+    Parameters
+    ----------
+    value : float
+    digits : int
+        Decimal places.
+
+    Returns
+    -------
+    str
+        An en dash for NaN.
+
+    Examples
+    --------
+    >>> format_percent(0.6087), format_percent(0.6087, 0), format_percent(float("nan"))
+    ('60.9', '61', '–')
+    """
+    return "–" if pd.isna(value) else f"{100 * value:.{digits}f}"
+
+
+def _format_pair(first, separator, second):
+    return format_percent(first) if pd.isna(second) else f"{format_percent(first)}{separator}{format_percent(second)}"
+
+
+def _table_row(result):
+    """One result (dict, a row of a summary) as the text of a table row."""
+    cells = {"model": result["model"], "UAR": format_percent(result["uar"])}
+    if result["split"] in UNSEEN_SPEAKER_SPLITS:
+        cells |= {"95 % CI": _format_pair(result["ci_low"], "–", result["ci_high"]),
+                  "SD over seeds": format_percent(result["sd_seeds"]),
+                  "mean ± SD over folds": _format_pair(result["uar_folds"], " ± ", result["sd_folds"])}
+    cells |= {"accuracy": format_percent(result["accuracy"]), "macro-F1": format_percent(result["macro_f1"])}
+    if result["target"] == "gender_emotion":
+        cells["gender accuracy"] = format_percent(result["gender_accuracy"])
+    return cells | {"seeds": str(result["n_seeds"])}
+
+
+def get_headings(summary):
+    """Name the results of a summary that have a table of their own, in the order of the tables.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+
+    Returns
+    -------
+    dict of (split, test_corpus, target) to str
+
+    Examples
+    --------
+    >>> summary = pd.DataFrame({"split": ["random-split", "cross-corpus", "cross-corpus"], "target": "emotion",
+    ...                         "test_corpus": ["emodb", "emodb", "tess"], "n_folds": 1, "chance": 1 / 6})
+    >>> list(get_headings(summary).values())  # doctest: +NORMALIZE_WHITESPACE
+    ['Random split, 6 emotions', 'Trained on TESS, tested on EMO-DB (cross-corpus), 6 emotions',
+     'Trained on EMO-DB, tested on TESS (cross-corpus), 6 emotions']
+    """
+    order = list(SPLIT_TITLES)
+    results = summary[["split", "test_corpus", "target"]].drop_duplicates().itertuples(index=False, name=None)
+    shown = [key for key in results if not (key[2] == "emotion" and key[0] in (*SIZE_MATCHED, *TRAIN_SUBSETS))]
+    shown.sort(key=lambda key: (TARGETS.index(key[2]), order.index(key[0]) if key[0] in order else len(order), *key))
+    return {key: _heading(summary, *key) for key in shown}
+
+
+def _heading(summary, split, tested, target):
+    same = summary[(summary["split"] == split) & (summary["target"] == target)]
+    if (split, target) == ("random-split", "gender_emotion"):
+        return ORIGINAL_TITLE
+    result = same[same["test_corpus"] == tested].iloc[0]
+    titles = {name: DATASETS[name].title if name in DATASETS else name for name in same["test_corpus"].unique()}
+    source = " or ".join(title for name, title in titles.items() if name != tested) or "another corpus"
+    n_folds, n_classes = int(result["n_folds"]), round(1 / result["chance"])
+    return f"{SPLIT_TITLES.get(split, split)}, {TARGET_TITLES[target]}".format(
+        folds=f"{n_folds} fold{'s' * (n_folds > 1)}", n_classes=n_classes, source=source, tested=titles[tested])
+
+
+def result_tables(summary):
+    """Convert a summary to tables of text, one per split, test corpus and target, sorted by UAR.
+
+    The size-matched splits and the training subsets are columns of one table each.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+
+    Returns
+    -------
+    list of (str, pd.DataFrame)
+        Heading and table.
+    """
+    tables = []
+    for key, heading in get_headings(summary).items():
+        rows = summary[(summary[["split", "test_corpus", "target"]] == list(key)).all(axis=1)].sort_values("uar")
+        last = rows.iloc[-1]
+        size = f"{last['n_clips']:,} clips of {last['n_speakers']} speakers"
+        tables.append((f"{heading}: {size}, chance {format_percent(rows.iloc[0]['chance'])} %",
+                       pd.DataFrame([_table_row(result) for result in rows.to_dict("records")])))
+    for heading, titles in PIVOT_TITLES.items():
+        pivot = pivot_splits(summary, titles)
+        if len(pivot):
+            rows = summary[summary["split"].isin(titles) & (summary["target"] == "emotion")]
+            tables.append((heading.format(n_classes=round(1 / rows["chance"].iloc[0])), pivot))
+    return tables
+
+
+def pivot_splits(summary, titles):
+    """Arrange UAR and confidence interval over emotions: a row per model, a column per split.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+    titles : dict of str to str
+        Column titles by split, such as `SIZE_MATCHED_TITLES`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Text, sorted by mean UAR; models evaluated on "speaker-independent" alone are left out.
+
+    Examples
+    --------
+    >>> summary = pd.DataFrame({"model": "svm", "split": ["size-matched-random", "size-matched-speakers"],
+    ...                         "target": "emotion", "uar": [0.65, 0.5], "ci_low": [None, 0.44],
+    ...                         "ci_high": [None, 0.56]})
+    >>> print(format_markdown_table(pivot_splits(summary, SIZE_MATCHED_TITLES)))
+    | model | random split | repetitions grouped | unseen speakers | unseen speakers and statements |
+    |---|---:|---:|---:|---:|
+    | svm | 65.0 | – | 50.0 (44.0–56.0) | – |
+    """
+    rows = summary[summary["split"].isin(titles) & (summary["target"] == "emotion")]
+    rows = rows[rows["model"].isin(rows.loc[rows["split"] != "speaker-independent", "model"])]
+    texts = [format_percent(result["uar"]) + ("" if pd.isna(result["ci_low"]) else
+             f" ({_format_pair(result['ci_low'], '–', result['ci_high'])})") for result in rows.to_dict("records")]
+    order = rows.groupby("model")["uar"].mean().sort_values().index
+    pivot = rows.assign(title=rows["split"].map(titles), text=texts).pivot_table(
+        "text", "model", "title", aggfunc="first", fill_value="–").reindex(order)
+    return pivot.reindex(columns=titles.values(), fill_value="–").rename_axis(columns=None).reset_index()
+
+
+def to_markdown(summary):
+    """Convert a summary to Markdown: heading and table of each result.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+
+    Returns
+    -------
+    str
+    """
+    return "\n\n".join(f"**{heading}**\n\n{format_markdown_table(table)}" for heading, table in result_tables(summary))
+
+
+def format_markdown_table(table):
+    """Format a table of text as Markdown, all columns but the first right-aligned.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(format_markdown_table(pd.DataFrame({"model": ["chance", "svm"], "UAR": ["12.5", "50.0"]})))
+    | model | UAR |
+    |---|---:|
+    | chance | 12.5 |
+    | svm | 50.0 |
+    """
+    lines = ["| " + " | ".join(cells) + " |" for cells in [table.columns, *table.to_numpy().tolist()]]
+    lines.insert(1, "|---" + "|---:" * (table.shape[1] - 1) + "|")
+    return "\n".join(lines)
+
+
+def compare_with_published(summary, published=None):
+    """Format validation scores beside the published test scores of the same models, splits and targets.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`, of predictions on the validation sets.
+    published : pd.DataFrame, optional
+        As `metrics.summarize`, of published predictions.
+
+    Returns
+    -------
+    str
+    """
+    table = summary[[*KEYS, "n_clips", "n_speakers"]].rename(columns={"n_clips": "clips", "n_speakers": "speakers"})
+    for title, column in {"UAR": "uar", "accuracy": "accuracy", "chance": "chance"}.items():
+        table[title] = summary[column].map(format_percent)
+    note = "UAR, accuracy and chance in %, on the validation set"
+    if published is None:
+        return f"{table.to_string(index=False)}\n\n{note}."
+    joined = summary.join(published.set_index(KEYS)[["uar", "n_folds", "n_seeds"]].add_suffix("_test"), on=KEYS)
+    table["published UAR"] = joined["uar_test"].map(format_percent)
+    table["over"] = [f"{result.n_folds_test:.0f} folds × {result.n_seeds_test:.0f} seeds"
+                     if result.n_folds_test > 0 else "–" for result in joined.itertuples()]
+    return (f"{table.to_string(index=False)}\n\n{note}; published UAR: on the test sets, trained on the training and "
+            "validation sets.")

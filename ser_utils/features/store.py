@@ -1,0 +1,279 @@
+"""Features of a whole corpus: extraction in parallel, compact files with checksums, cached results."""
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ser_utils import audio, datasets
+from ser_utils._utils import files
+from ser_utils._utils.parallel import parallel_map
+from ser_utils.features import descriptors, spectral
+
+RAVDESS_FEATURES = files.ROOT / "data" / "ravdess"
+FEATURES_VERSION = 1  # part of the cache key; to be increased when the code changes any feature
+PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa")  # their versions are part of the cache key
+FILES = ("clips.csv", "features.npz", "feature_config.json")
+MAX_LEVEL = 255  # features are stored as one byte per value
+MIN_STEP = 1e-9
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of all clips of a corpus, in the order of the table of clips.
+
+    Attributes
+    ----------
+    clips : pd.DataFrame
+        Columns `CLIP_COLUMNS` and `DESCRIPTORS`, one row per clip.
+    frames : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of all clips, concatenated; float32.
+    offsets : np.ndarray of int [shape=(n_clips + 1,)]
+        Clip `i` is ``frames[offsets[i]:offsets[i + 1]]``.
+    contours : np.ndarray [shape=(n_clips, 216)]
+        From `mfcc_mean_contour`; float32.
+    config : FeatureConfig
+
+    Examples
+    --------
+    >>> data = load_features()
+    >>> data.frames.shape, data.contours.shape
+    ((182163, 64), (1440, 216))
+    >>> len(data.sequences), data.sequences[0].shape
+    (1440, (97, 64))
+    """
+
+    clips: pd.DataFrame
+    frames: np.ndarray
+    offsets: np.ndarray
+    contours: np.ndarray
+    config: spectral.FeatureConfig
+
+    @property
+    def sequences(self):
+        """MFCCs of each clip (list of np.ndarray [shape=(n_frames, n_mfcc)])."""
+        return [self.frames[start:end] for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True)]
+
+    @property
+    def digest(self):
+        """Hash of the features and of the names and order of the clips (str, 8 hexadecimal digits)."""
+        digest = hashlib.blake2b(np.ascontiguousarray(self.frames).tobytes(), digest_size=4)
+        digest.update(self.contours.tobytes() + "\n".join(self.clips["clip"]).encode(*files.CSV_ENCODING)
+                      + self.offsets.tobytes())
+        return digest.hexdigest()
+
+
+def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConfig(), *, f0=True, n_jobs=-1,
+                     scheduler=None, progress=True):
+    """Extract the features of all recordings of a corpus and save them; unchanged recordings are not extracted again.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of the recordings, or CSV table of custom recordings, as for `load_clips`.
+    out : str or Path
+        Folder for the features.
+    dataset : str, default "ravdess"
+        A key of `DATASETS`, or "custom".
+    config : FeatureConfig
+    f0 : bool, default True
+        Estimate F0, which takes most of the time.
+    n_jobs : int, default -1
+        Number of processes; -1 for one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers reach `folder` under the same path.
+    progress : bool, default True
+        Show a progress bar.
+
+    Returns
+    -------
+    features : FeatureSet
+        Of all usable recordings.
+    errors : list of AudioError
+        One per unusable recording.
+
+    Raises
+    ------
+    DatasetError
+        If no recording is found or none is usable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = datasets.SAMPLES / "Actor_01" / "03-01-01-01-01-01-01.flac"
+    >>> table = pd.DataFrame({"file": [str(file)], "emotion": ["neutral"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table.to_csv(Path(folder) / "custom.csv", index=False)
+    ...     features, errors = extract_features(Path(folder) / "custom.csv", Path(folder) / "features", "custom",
+    ...                                         f0=False, n_jobs=1, progress=False)
+    >>> features.clips["emotion"].tolist(), features.frames.shape[1], errors
+    (['neutral'], 64, [])
+    """
+    clips, folder, out = datasets.load_clips(folder, dataset), datasets.data_home(dataset, folder), Path(out)
+    digest = _digest_recordings(folder, clips, config, f0)
+    if cached := _load_cached(out, digest):
+        return cached
+    if f0:
+        descriptors.compile_pyin()
+    paths = [folder.resolve() / file for file in clips["file"]]
+    results = list(parallel_map(partial(_extract_clip, config=config, f0=f0), paths, desc="extracting", unit="clip",
+                                n_jobs=n_jobs, scheduler=scheduler, environment=_environment, progress=progress))
+    usable = np.array([not isinstance(result, audio.AudioError) for result in results])
+    errors = [result for result in results if isinstance(result, audio.AudioError)]
+    if not usable.any():
+        raise datasets.DatasetError(f"{folder}: none of {len(clips)} recordings can be used; the first: {errors[0]}")
+    sequences, contours, rows = zip(*(results[index] for index in np.flatnonzero(usable)), strict=True)
+    table = clips[usable].reset_index(drop=True).join(pd.DataFrame(list(rows)).round(3))
+    save_features(FeatureSet(table, np.concatenate(sequences), np.cumsum([0, *map(len, sequences)]),
+                             np.stack(contours), config), out, recordings_digest=digest,
+                  errors=[(error.path, error.reason, error.remedy) for error in errors])
+    return load_features(out), errors
+
+
+def save_features(features, folder, **info):
+    """Save features as `clips.csv`, `features.npz`, `feature_config.json` and their checksums `SHA256SUMS`.
+
+    Values are quantized to one byte, with a step and an offset per clip and coefficient.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    folder : str or Path
+        Created if it does not exist.
+    **info
+        Further entries of `feature_config.json`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    frames, steps, lows = zip(*map(_quantize, features.sequences), strict=True)
+    contours, contour_step, contour_low = _quantize(features.contours.T)
+    sd = np.maximum(features.frames.std(axis=0), MIN_STEP)
+    info = {"config": asdict(features.config), "n_clips": len(features.clips), "n_frames": len(features.frames),
+            "max_quantization_error_sd": round(float((np.stack(steps) / 2 / sd).max()), 4),
+            "max_contour_quantization_error": round(float(contour_step.max() / 2), 4), **info}
+    np.savez_compressed(
+        archive := io.BytesIO(), frames=np.concatenate(frames), step=np.stack(steps), low=np.stack(lows),
+        lengths=np.diff(features.offsets).astype(np.uint16), contours=contours.T, contour_step=contour_step[:, None],
+        contour_low=contour_low[:, None])
+    files.write_atomic(folder / "features.npz", archive.getvalue())
+    files.write_atomic(folder / "clips.csv", files.to_csv_bytes(features.clips))
+    files.write_atomic(folder / "feature_config.json", (json.dumps(info, indent=1) + "\n").encode())
+    files.write_checksums(folder, FILES)
+
+
+def load_features(folder=RAVDESS_FEATURES):
+    """Load features that `extract_features` or `save_features` wrote.
+
+    Parameters
+    ----------
+    folder : str, Path or list of these, optional
+        By default the RAVDESS features of this repository. The features of several folders are joined; names of clips
+        and speakers then begin with their corpus.
+
+    Returns
+    -------
+    FeatureSet
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder contains no features.
+    IntegrityError
+        If a file does not match its checksum.
+    ValueError
+        If folders contain the same corpus or differ in their configuration.
+
+    Examples
+    --------
+    >>> load_features().clips[["clip", "speaker", "emotion"]].iloc[0].tolist()
+    ['03-01-01-01-01-01-01', '01', 'neutral']
+    """
+    if isinstance(folder, list | tuple):
+        return _join([load_features(one) for one in folder])
+    folder = Path(folder or RAVDESS_FEATURES)
+    remedy = "restore it with git checkout" if folder == RAVDESS_FEATURES else \
+        f"extract the features with ser extract RECORDINGS --out {folder}"
+    for name in (files.CHECKSUM_FILE, *FILES):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: no features ({name} is missing); {remedy}")
+    table, archive, info = (io.BytesIO(files.read_verified(folder / name, remedy)) for name in FILES)
+    with np.load(archive, allow_pickle=False) as arrays:
+        lengths = arrays["lengths"].astype(np.int64)
+        # One row per clip; in data/ravdess one for all clips
+        step, low = (arrays[name] if arrays[name].ndim == 1 else np.repeat(arrays[name], lengths, axis=0)
+                     for name in ("step", "low"))
+        frames = arrays["frames"] * step + low
+        contours = arrays["contours"] * arrays["contour_step"] + arrays["contour_low"]
+    return FeatureSet(files.read_csv(table), frames.astype(np.float32, copy=False), np.cumsum([0, *lengths]),
+                      contours.astype(np.float32, copy=False), spectral.FeatureConfig(**json.load(info)["config"]))
+
+
+def _extract_clip(path, config, f0=True):
+    """MFCCs, contour and descriptors of one recording, or the AudioError that makes it unusable."""
+    try:
+        recording, sr = audio.read(path)
+    except audio.AudioError as error:
+        return error
+    y = audio.resample(recording, sr, config.sr)
+    speech = audio.trim(y, config.trim_db)
+    return (spectral.mfcc(speech, config), descriptors.mfcc_mean_contour(recording, sr),
+            descriptors.compute_descriptors(y, speech, config.sr, f0))
+
+
+def _environment():
+    """Versions that must be equal here and on every Dask worker."""
+    return FEATURES_VERSION, *(f"{name} {version(name)}" for name in PACKAGES)
+
+
+def _digest_recordings(folder, clips, config, f0):
+    """Cache key: hash of the recordings' bytes, the table of clips, the configuration and the versions."""
+    digest = hashlib.blake2b(f"{config} {f0} {_environment()}".encode(), digest_size=16)
+    digest.update(files.to_csv_bytes(clips))
+    for file in clips["file"]:
+        path = Path(folder) / file
+        try:
+            content = path.read_bytes() if path.is_file() else b"no file"
+        except OSError:  # reported as AudioError when the clip is extracted
+            content = b"unreadable"
+        digest.update(file.encode(*files.CSV_ENCODING) + content)
+    return digest.hexdigest()
+
+
+def _load_cached(out, digest):
+    """Earlier results for the same cache key; None if there are none or a file is damaged."""
+    try:
+        info = json.loads(files.read_verified(out / "feature_config.json", ""))
+        if info.get("recordings_digest") != digest:
+            return None
+        return load_features(out), [audio.AudioError(*fields) for fields in info["errors"]]
+    except (FileNotFoundError, files.IntegrityError):
+        return None
+
+
+def _quantize(values):
+    """Bytes, step and minimum of each column."""
+    low = values.min(axis=0)
+    step = np.maximum((values.max(axis=0) - low) / MAX_LEVEL, MIN_STEP).astype(np.float32)
+    return np.rint((values - low) / step).astype(np.uint8), step, low.astype(np.float32)
+
+
+def _join(parts):
+    if len(parts) == 1:
+        return parts[0]
+    names = [", ".join(part.clips["corpus"].unique()) for part in parts]
+    if len(set(names)) < len(names) or any(part.config != parts[0].config for part in parts):
+        raise ValueError(f"features of {' and '.join(names)} cannot be joined; give each corpus once, extracted with "
+                         "the same configuration")
+    clips = pd.concat([part.clips for part in parts], ignore_index=True)
+    groups = {name: dataset.speaker_group for name, dataset in datasets.DATASETS.items()}
+    clips = clips.assign(clip=clips["corpus"] + "/" + clips["clip"],
+                         speaker=clips["corpus"].replace(groups) + "/" + clips["speaker"])
+    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+    return FeatureSet(clips, np.concatenate([part.frames for part in parts]), np.cumsum([0, *lengths]),
+                      np.concatenate([part.contours for part in parts]), parts[0].config)

@@ -1,0 +1,414 @@
+"""Prediction of emotion and gender from a recording with onnxruntime, and enrollment of a speaker.
+
+The ONNX files compute the probabilities from a trimmed waveform at 16 kHz (scripts/export_onnx.py). This module
+decodes, resamples and trims, splits long recordings into windows, and decides when to warn or to abstain. It imports
+neither TensorFlow nor librosa, pandas or scikit-learn, so that a single prediction starts fast.
+"""
+
+import json
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from ser_utils import audio
+from ser_utils._utils.files import ROOT, IntegrityError, printable, read_verified
+from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS
+
+MODELS_FOLDER = ROOT / "models"
+TARGETS = ("emotion", "gender")
+REMEDY = "restore it with `git checkout -- models`"
+SR = 16000  # Hz, input of the models
+WINDOW_DURATION, WINDOW_HOP = 4.0, 2.0  # s, for recordings longer than two windows
+MIN_DURATION, MAX_DURATION = 0.3, 3600.0  # s
+MIN_SPEECH_DURATION = 0.6  # s after trimming; shorter speech gets a warning
+SILENCE_DB = -60.0  # dBFS; no speech in windows whose peak is below it
+PAUSE_DB = 35.0  # windows this far below the loudest one are pauses, as in trimming
+FULL_SCALE = 0.99
+MAX_CLIPPED_FRACTION = 0.001  # of the samples
+MAX_OOD_FRACTION = 0.25  # of the windows; 5 % of windows with speech exceed the limit
+CODED_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
+
+
+class DeployedModel:
+    """An ONNX file and its metadata.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+
+    Attributes
+    ----------
+    classes : list of str
+        Columns of the probabilities.
+    metadata : dict
+        Entries of the file, JSON decoded.
+    """
+
+    def __init__(self, content):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the matrices are small
+        # optimization would take 25 ms when loading and save 0.5 ms per clip
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.metadata = {key: _decode_json(value)
+                         for key, value in self.session.get_modelmeta().custom_metadata_map.items()}
+        self.classes = self.metadata["classes"]
+
+    def run(self, y, speaker_scale=None, speaker_offset=None):
+        """Compute the outputs for one clip.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n,)]
+            Speech at 16 kHz, trimmed.
+        speaker_scale, speaker_offset : np.ndarray [shape=(n_mfcc,)], optional
+            Speaker normalization of the MFCCs, ``mfcc * speaker_scale + speaker_offset``.
+
+        Returns
+        -------
+        dict
+            `probabilities [shape=(n_classes,)]`, `mfcc [shape=(n_frames, n_mfcc)]`, before speaker normalization, and
+            for emotion `ood_score`, above 1 for clips unlike the training clips.
+        """
+        n_mfcc = self.metadata["feature_config"]["n_mfcc"]
+        inputs = {"waveform": np.asarray(y, np.float32)[None],
+                  "speaker_scale": np.ones(n_mfcc) if speaker_scale is None else speaker_scale,
+                  "speaker_offset": np.zeros(n_mfcc) if speaker_offset is None else speaker_offset}
+        outputs = self.session.run(None, {key: np.asarray(value, np.float32) for key, value in inputs.items()})
+        return {output.name: value[0] for output, value in zip(self.session.get_outputs(), outputs, strict=True)}
+
+
+@dataclass
+class _Window:
+    """A part of a recording; no speech duration and no outputs where it is silent or too short."""
+
+    start: float  # s
+    duration: float  # s
+    peak: float
+    clipped_fraction: float
+    speech_duration: float = 0.0  # s
+    ood_score: float = 0.0
+    probabilities: dict = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1)
+def load_models():
+    """Load the deployed models, once per process.
+
+    Returns
+    -------
+    dict of str to DeployedModel
+        "emotion" and "gender".
+
+    Raises
+    ------
+    IntegrityError
+        If a file is missing or does not match its checksum.
+
+    Examples
+    --------
+    >>> load_models()["emotion"].classes
+    ['angry', 'calm', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised']
+    """
+    return {target: DeployedModel(_read_model(MODELS_FOLDER / f"{target}.onnx")) for target in TARGETS}
+
+
+def predict(source, sr=None, speaker_stats=None):
+    """Predict emotion and gender from a recording or samples.
+
+    Recordings longer than 8 s are predicted in windows of 4 s every 2 s; probabilities and score are means over the
+    windows with speech, weighted by the duration of the speech.
+
+    Parameters
+    ----------
+    source : str, Path or np.ndarray [shape=(n,) or (n, n_channels)]
+        A file that libsndfile reads, 0.3 s to one hour, or samples.
+    sr : int, optional
+        Sampling rate of the samples, in Hz.
+    speaker_stats : np.ndarray [shape=(2, n_mfcc)], optional
+        Reference statistics of the speaker from `enroll_speaker`, for speaker normalization.
+
+    Returns
+    -------
+    dict
+        `file`; `emotion` and `gender`; `code` and `class` among the ten classes of the original project, from the most
+        probable emotion that has a code; `probabilities` by emotion; `ood_score`, above 1 for recordings unlike the
+        training clips; `warnings`, a list of sentences; and for long recordings `windows`, a list of `start` in s,
+        `emotion` and its `probability`. Without speech, all predictions are None.
+
+    Raises
+    ------
+    AudioError
+        If the recording cannot be used.
+    ValueError
+        If samples lack a sampling rate, have another shape or are not finite.
+    IntegrityError
+        If a model file is missing or altered.
+
+    Examples
+    --------
+    >>> answer = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> answer["emotion"], answer["code"], answer["class"]
+    ('angry', 5, 'male_angry')
+    >>> predict([0.1, 0.2])
+    Traceback (most recent call last):
+    ValueError: sr=None is not a sampling rate; pass that of the samples, in Hz
+    """
+    is_file = isinstance(source, str | Path)
+    blocks = _show_progress(_split_windows(source, sr), Path(source).name if is_file else "samples")
+    normalization = _speaker_normalization(speaker_stats)
+    windows = [_predict_window(start, block, rate, normalization) for start, block, rate in blocks]
+    max_peak = max(window.peak for window in windows)
+    spoken = [window for window in windows
+              if window.speech_duration and window.peak > max_peak * 10 ** (-PAUSE_DB / 20)]
+    answer = {"file": str(source) if is_file else "samples", "emotion": None, "gender": None, "code": None,
+              "class": None, "probabilities": None, "ood_score": None, "warnings": _collect_warnings(windows, spoken)}
+    if spoken:
+        weights = [window.speech_duration for window in spoken]
+        answer |= decode_probabilities(*(
+            np.average([window.probabilities[target] for window in spoken], axis=0, weights=weights)
+            for target in TARGETS))
+        answer["ood_score"] = round(float(np.average([window.ood_score for window in spoken], weights=weights)), 6)
+        if answer["emotion"] not in CODED_EMOTIONS:
+            answer["warnings"].append(f"{answer['emotion']} is not among the ten classes; code {answer['code']} is "
+                                      "that of the most probable emotion among them")
+    if len(windows) > 1:
+        answer["windows"] = [{"start": window.start, **_top_emotion(window)} for window in spoken]
+    return answer
+
+
+def enroll_speaker(takes):
+    """Compute reference statistics of a speaker from neutral recordings, for speaker normalization.
+
+    Parameters
+    ----------
+    takes : list of (y, sr)
+        Samples and their sampling rate in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(2, n_mfcc)]
+        Mean and SD of each MFCC.
+
+    Raises
+    ------
+    ValueError
+        If no recording contains speech.
+
+    Examples
+    --------
+    >>> y = audio.load(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-01-01-01-01-01.flac")
+    >>> enroll_speaker([(y, 16000)]).shape
+    (2, 64)
+    >>> enroll_speaker([(0 * y, 16000)])
+    Traceback (most recent call last):
+    ValueError: these recordings contain no speech; record a neutral sentence
+    """
+    blocks = (_normalize_input(block, rate) for y, sr in takes for _, block, rate in _split_windows(y, sr))
+    mfcc = [load_models()["emotion"].run(audio.trim(y))["mfcc"] for y in blocks if not _is_silent(_peak(y))]
+    if not mfcc:
+        raise ValueError("these recordings contain no speech; record a neutral sentence")
+    frames = np.concatenate(mfcc)
+    return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
+
+
+def decode_probabilities(emotion, gender):
+    """Convert the probabilities of both models to names and the code of the ten classes.
+
+    Parameters
+    ----------
+    emotion : np.ndarray [shape=(8,)]
+        In the order of the emotion model's classes.
+    gender : np.ndarray [shape=(2,)]
+
+    Returns
+    -------
+    dict
+        `emotion`, `gender`, `code`, `class`, `probabilities`.
+
+    Examples
+    --------
+    >>> p = np.array(load_models()["emotion"].classes) == "happy"
+    >>> answer = decode_probabilities(p, [1, 0])
+    >>> answer["emotion"], answer["gender"], answer["code"], answer["class"]
+    ('happy', 'female', 3, 'female_happy')
+    """
+    columns = load_models()["emotion"].classes
+    p = {name: float(emotion[columns.index(name)]) for name in EMOTIONS}
+    gender = load_models()["gender"].classes[int(np.argmax(gender))]
+    code = GENDER_EMOTIONS.index(f"{gender}_{max(CODED_EMOTIONS, key=p.__getitem__)}")
+    return {"emotion": max(p, key=p.__getitem__), "gender": gender, "code": code, "class": GENDER_EMOTIONS[code],
+            "probabilities": {name: round(value, 6) for name, value in p.items()}}
+
+
+def format_table(answers):
+    """Format answers as text: one line per file, followed by its warnings and windows.
+
+    Parameters
+    ----------
+    answers : list of dict
+        From `predict`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> answer = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> print(format_table([answer | {"file": "angry.flac"}]))
+    file        emotion        p  gender  code  class
+    angry.flac  angry       0.75  male       5  male_angry
+    """
+    names = [printable(answer["file"]) for answer in answers]
+    width = max(map(len, names))
+    lines = [f"{'file':<{width}}  emotion        p  gender  code  class"]
+    for name, answer in zip(names, answers, strict=True):
+        p = f"{answer['probabilities'][answer['emotion']]:.2f}" if answer["emotion"] else "-"
+        emotion, gender, code, label = ("-" if answer[key] is None else answer[key]
+                                        for key in ("emotion", "gender", "code", "class"))
+        lines.append(f"{name:<{width}}  {emotion:<10} {p:>5}  {gender:<6}  {code:>4}  {label}")
+        lines += [f"{'':<{width}}  ({warning})" for warning in answer["warnings"]]
+        lines += [f"{'':<{width}}  {window['emotion']:<10} {window['probability']:>5.2f}  from {window['start']:.0f} s"
+                  for window in answer.get("windows", ())]
+    return "\n".join(lines)
+
+
+def _read_model(path):
+    try:
+        return read_verified(path, REMEDY)
+    except OSError as error:
+        raise IntegrityError(f"{error.filename or path}: cannot be read ({error.strerror}); {REMEDY}") from error
+
+
+def _decode_json(text):
+    try:
+        return json.loads(text)
+    except ValueError:  # plain text
+        return text
+
+
+def _split_windows(source, sr):
+    """Yield (start in s, samples [shape=(n, n_channels)], sr) of each window of a file or array."""
+    if not isinstance(source, str | Path):
+        rest = [_check_samples(source, sr)]
+
+        def read(n):
+            block, rest[0] = rest[0][:n], rest[0][n:]
+            return block
+
+        yield from ((start, block, sr) for start, block in audio.stream_blocks(read, sr, WINDOW_DURATION, WINDOW_HOP))
+        return
+    path = Path(source)
+    with audio.open_audio(path) as sound:
+        n_read, sr = 0, sound.samplerate
+        for start, block in audio.stream_blocks(lambda n: audio.read_samples(path, sound, n), sr, WINDOW_DURATION,
+                                                WINDOW_HOP):
+            if start > MAX_DURATION:
+                raise audio.AudioError(path, "longer than one hour", "cut it into parts")
+            n_read = round(start * sr) + len(block)
+            yield start, block, sr
+        audio.check_complete(path, sound.frames, n_read, sr)
+        if not n_read:
+            raise audio.AudioError(path, "it holds no samples", "record it again")
+
+
+def _show_progress(windows, name):
+    """Progress bar over the windows of a long recording."""
+    windows = iter(windows)
+    first, second = next(windows), next(windows, None)
+    yield first
+    if second is not None:
+        from tqdm import tqdm  # not at a cold start
+
+        yield from tqdm(chain([second], windows), name, initial=1, unit=" windows", delay=2, leave=False, disable=None)
+
+
+def _check_samples(y, sr):
+    """Check and convert samples of any numeric type to float32 [shape=(n, n_channels)] with full scale 1."""
+    if not isinstance(sr, int | float | np.number) or not 100 <= sr <= 1e6:
+        raise ValueError(f"sr={sr!r} is not a sampling rate; pass that of the samples, in Hz")
+    y = np.asarray(y)
+    y = y[:, None] if y.ndim == 1 else y
+    if y.dtype.kind not in "fiu" or y.ndim != 2 or not y.size or y.shape[1] > y.shape[0]:
+        raise ValueError(f"samples are {y.dtype} of shape {y.shape}; pass numbers, (n,) or (n, n_channels)")
+    if y.dtype.kind != "f":
+        y = y / 2.0 ** (8 * y.dtype.itemsize - 1) - (y.dtype.kind == "u")
+    y = y.astype(np.float32)
+    if not np.abs(y).max() <= 1e30:
+        raise ValueError("samples contain NaN, infinite or huge values; record them again")
+    return y
+
+
+def _normalize_input(block, sr):
+    """Mono at 16 kHz without DC, peak at most 1."""
+    y = audio.resample(audio.to_mono(block), sr, SR)
+    y = y - y.mean() if y.size else y
+    return y / max(1.0, _peak(y))
+
+
+def _peak(y):
+    return float(np.abs(y).max(initial=0))
+
+
+def _is_silent(peak):
+    return peak < 10 ** (SILENCE_DB / 20)
+
+
+def _speaker_normalization(speaker_stats):
+    """Scale and offset that map a speaker's neutral mean and SD to those of the training speakers."""
+    if speaker_stats is None:
+        return None, None
+    reference = np.array(load_models()["emotion"].metadata["neutral_mean_std"])
+    speaker_stats = np.asarray(speaker_stats)
+    if speaker_stats.shape != reference.shape:
+        raise ValueError(f"speaker_stats has shape {speaker_stats.shape}, not {reference.shape}; pass the result of "
+                         "enroll_speaker")
+    scale = reference[1] / speaker_stats[1]
+    return scale, reference[0] - speaker_stats[0] * scale
+
+
+def _predict_window(start, block, sr, normalization):
+    y, max_level = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
+    clipping_level = np.where(max_level > FULL_SCALE, FULL_SCALE * max_level, np.inf)  # per channel
+    window = _Window(start, len(block) / sr, _peak(y),
+                     np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0))
+    if _is_silent(window.peak) or window.duration < MIN_DURATION:
+        return window
+    speech = audio.trim(y)
+    outputs = {target: model.run(speech, *normalization) for target, model in load_models().items()}
+    hop_length = load_models()["emotion"].metadata["feature_config"]["hop_length"]
+    window.speech_duration = len(outputs["emotion"]["mfcc"]) * hop_length / SR
+    window.ood_score = float(outputs["emotion"]["ood_score"])
+    window.probabilities = {target: output["probabilities"] for target, output in outputs.items()}
+    return window
+
+
+def _top_emotion(window):
+    p = window.probabilities["emotion"]
+    return {"emotion": load_models()["emotion"].classes[int(np.argmax(p))], "probability": round(float(p.max()), 6)}
+
+
+def _collect_warnings(windows, spoken):
+    durations, messages = [window.duration for window in windows], []
+    if max(durations) < MIN_DURATION:
+        messages.append(f"too short: {max(durations):.2f} s; record at least {MIN_DURATION} s")
+    elif not spoken:
+        peak_db = 20 * np.log10(max(window.peak for window in windows) + 1e-12)
+        messages.append(f"silent: the peak is {peak_db:.0f} dBFS; check the microphone")
+    elif (longest := max(window.speech_duration for window in spoken)) < MIN_SPEECH_DURATION:
+        messages.append(f"short: {longest:.2f} s of speech after trimming silence; record a sentence")
+    if np.average([window.clipped_fraction for window in windows], weights=durations) > MAX_CLIPPED_FRACTION:
+        messages.append("clipped: samples reach full scale; reduce the input gain or move away from the microphone")
+    ood_fraction = np.mean([window.ood_score > 1 for window in spoken]) if spoken else 0
+    if ood_fraction > MAX_OOD_FRACTION:
+        part = "" if ood_fraction == 1 else f" in {100 * ood_fraction:.0f} % of the windows"
+        messages.append(f"out of distribution{part}: unlike the training speech (music, noise or another kind of "
+                        "recording); do not rely on this prediction")
+    return messages

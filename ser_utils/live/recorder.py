@@ -1,0 +1,109 @@
+"""Widget that records from the microphone in a notebook. The samples stay in the kernel's memory."""
+
+import io
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+from ser_utils import audio
+
+MAX_BYTES = 10 * 2 ** 20  # Jupyter's limit for a message
+DEFAULT_SR = 16000  # Hz
+
+
+class RecorderError(ValueError):
+    """No usable recording; a notebook shows the message without traceback.
+
+    Examples
+    --------
+    >>> Recorder().samples()
+    Traceback (most recent call last):
+    ser_utils.live.recorder.RecorderError: no recording yet: press Record or upload a file, then run this cell again
+    """
+
+    def _render_traceback_(self):
+        return [str(self)]
+
+
+class Recorder(anywidget.AnyWidget):
+    """Buttons to record and to upload a file; `samples` returns the recording in the next cell.
+
+    The kernel may run on another machine: the browser sends the recording through the notebook's connection as 16-bit
+    WAV at its own sampling rate.
+
+    Parameters
+    ----------
+    prompt : str, default ""
+        Text beside the buttons.
+    max_seconds : float >= 0.5, default 10
+        The recording stops after this time.
+
+    Attributes
+    ----------
+    state : {"idle", "recording", "ready", "error"}
+    error : str
+        Message of the browser.
+    info : dict
+        Device, sampling rate, duration and peak of the recording.
+
+    Examples
+    --------
+    >>> from ser_utils._utils.files import ROOT
+    >>> recorder = Recorder(prompt="angry", max_seconds=4)
+    >>> path = ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac"
+    >>> y, sr = recorder.samples(default=path)
+    >>> recorder, y.dtype.name, sr
+    (Recorder(state='idle'), 'float32', 16000)
+    """
+
+    _esm = Path(__file__).with_name("recorder.js")
+    prompt = traitlets.Unicode("").tag(sync=True)
+    max_seconds = traitlets.Float(10.0, min=0.5).tag(sync=True)
+    # The browser's bytes arrive as a memoryview, which Bytes would reject without a message
+    wav = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value))
+    state = traitlets.Unicode("idle").tag(sync=True)
+    error = traitlets.Unicode("").tag(sync=True)
+    info = traitlets.Dict({}).tag(sync=True)
+
+    def __repr__(self):
+        return f"Recorder(state={self.state!r})"
+
+    def samples(self, default=None):
+        """Return the recorded or uploaded samples.
+
+        Parameters
+        ----------
+        default : str or Path, optional
+            Recording that is read instead if nothing was recorded or uploaded.
+
+        Returns
+        -------
+        y : np.ndarray [shape=(n,)], float32
+        sr : int
+            Sampling rate, in Hz.
+
+        Raises
+        ------
+        RecorderError
+            If there is no recording and no default, recording is still in progress, or the browser reported an error.
+        """
+        if self.error or self.state == "recording":
+            raise RecorderError(self.error or "still recording: press Stop, then run this cell again")
+        if self.wav:
+            return self._decode_wav()
+        if default is not None:
+            return audio.load(default, DEFAULT_SR), DEFAULT_SR
+        raise RecorderError("no recording yet: press Record or upload a file, then run this cell again")
+
+    def _decode_wav(self):
+        import soundfile
+
+        if len(self.wav) > MAX_BYTES or self.wav[:4] != b"RIFF":
+            raise RecorderError(f"the browser sent {len(self.wav)} bytes that are no WAV file of at most {MAX_BYTES} "
+                                "bytes: record again")
+        try:
+            y, sr = soundfile.read(io.BytesIO(self.wav), dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise RecorderError(f"the browser sent an unreadable recording ({error}): record again") from error
+        return audio.to_mono(y), sr

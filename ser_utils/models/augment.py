@@ -1,0 +1,390 @@
+"""Data augmentation of MFCC sequences: tempo, vocal tract length, gain, time masks, mixup and recording channels."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ser_utils.features.spectral import FeatureConfig, dct_matrix, mel_frequencies, mel_to_mfcc, mfcc_to_mel
+
+VTLP_STEPS = 200  # warp matrices per unit of log frequency, so that each is computed once
+SILENCE_DB = -100
+MIN_POWER = 1e-10
+
+# Parameters of `simulate_channel`. Pairs: limits of a uniform distribution. Decade: a factor of ten in power, 10 dB.
+MAX_SILENCE_FRAMES = 60  # at each end
+REVERBERATION_PROBABILITY = 0.4
+RT60_SECONDS = (0.1, 0.5)
+REVERBERANT_TO_DIRECT = (0, 1.5)  # steady-state power ratio
+N_COSINES = 3  # of a random spectral envelope
+ENVELOPE_SD_DB = 3  # of each cosine
+CUTOFF_PROBABILITY = 0.5
+LOW_CUTOFF_HZ = (80, 500)
+HIGH_CUTOFF_HZ = (2500, 7500)
+TELEPHONE_PROBABILITY = 0.25
+TELEPHONE_HIGH_CUTOFF_HZ = (2500, 4000)
+STOPBAND_DECADES = (2, 7)
+NOISE_PROBABILITY = 0.7
+NOISE_SLOPE_DB = (0, 30)  # from the lowest to the highest band
+SNR_DECADES = (0, 4)
+CODEC_PROBABILITY = 0.3
+MASKING_DECADES = (2, 4)  # below the strongest band of the frame
+DROP_PROBABILITY = (0, 1)  # of a masked band
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random transformations of a training clip. All zero: no augmentation.
+
+    Tempo, vocal tract length and gain act on the log-mel spectrogram, which MFCCs of full order represent without
+    loss. Time masks act on standardized coefficients, whose mean is 0; mixup acts on batches.
+
+    Parameters
+    ----------
+    max_tempo : float >= 0, default 0
+        Log of the largest factor by which a clip is stretched or compressed in time.
+    max_warp : float >= 0, default 0
+        Log of the largest factor of the frequency axis (VTLP [1]_).
+    max_gain_db : float >= 0, default 0
+        Largest gain, in dB.
+    max_mask_frames : int >= 0, default 0
+        Longest of the two time masks of a clip, in frames (SpecAugment [2]_).
+    mixup_alpha : float >= 0, default 0
+        Parameter of mixup's beta distribution [3]_.
+
+    References
+    ----------
+    .. [1] N. Jaitly and G. Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML
+       Workshop on Deep Learning for Audio, Speech and Language, 2013.
+    .. [2] D. Park et al., "SpecAugment: A simple data augmentation method for automatic speech recognition",
+       Interspeech, 2019.
+    .. [3] H. Zhang et al., "mixup: Beyond empirical risk minimization", ICLR, 2018.
+
+    Examples
+    --------
+    >>> clip, rng = np.ones((100, 64), np.float32), np.random.default_rng(0)
+    >>> Augment().transform(clip, rng) is clip
+    True
+    >>> 82 <= len(Augment(max_tempo=0.2).transform(clip, rng)) <= 122
+    True
+    """
+
+    max_tempo: float = 0.0
+    max_warp: float = 0.0
+    max_gain_db: float = 0.0
+    max_mask_frames: int = 0
+    mixup_alpha: float = 0.0
+
+    def transform(self, coefficients, rng):
+        """Change tempo, vocal tract length and gain of one clip.
+
+        Parameters
+        ----------
+        coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+            MFCCs of full order (``n_mfcc == n_mels``).
+        rng : np.random.Generator
+
+        Returns
+        -------
+        np.ndarray [shape=(new_n_frames, n_mfcc)]
+        """
+        if self.max_tempo:
+            n_frames = max(2, round(len(coefficients) * np.exp(rng.uniform(-self.max_tempo, self.max_tempo))))
+            coefficients = _interpolate_rows(coefficients, np.linspace(0, len(coefficients) - 1, n_frames))
+        if self.max_warp:
+            coefficients = vtlp(coefficients, rng.uniform(-self.max_warp, self.max_warp))
+        if self.max_gain_db:
+            coefficients = _add_gain(coefficients, rng.uniform(-self.max_gain_db, self.max_gain_db))
+        return coefficients
+
+    def time_mask(self, x, rng):
+        """Set two random time intervals of one clip to zero.
+
+        Parameters
+        ----------
+        x : np.ndarray [shape=(n_frames, n_mfcc)]
+            Standardized MFCCs.
+        rng : np.random.Generator
+
+        Returns
+        -------
+        np.ndarray [shape=(n_frames, n_mfcc)]
+        """
+        if self.max_mask_frames:
+            x = x.copy()
+            for _ in range(2):
+                width = rng.integers(0, self.max_mask_frames + 1)
+                start = rng.integers(0, max(1, len(x) - width))
+                x[start:start + width] = 0
+        return x
+
+    def mixup(self, x, mask, y, rng):
+        """Replace each clip of a batch, and its label, by a weighted mean of itself and another clip.
+
+        Parameters
+        ----------
+        x : np.ndarray [shape=(n_clips, n_frames, n_mfcc)]
+            Standardized and padded clips.
+        mask : np.ndarray [shape=(n_clips, n_frames, 1)]
+            1 on frames of the clip, 0 on padding.
+        y : np.ndarray [shape=(n_clips, n_classes)]
+            One-hot labels.
+        rng : np.random.Generator
+
+        Returns
+        -------
+        x, mask, y : np.ndarray
+            Shapes as given. The larger weight is always the clip's own.
+        """
+        if not self.mixup_alpha:
+            return x, mask, y
+        weight = rng.beta(self.mixup_alpha, self.mixup_alpha, len(x)).astype(np.float32)
+        weight, other = np.maximum(weight, 1 - weight), rng.permutation(len(x))
+        mixed = x * weight[:, None, None] + x[other] * (1 - weight)[:, None, None]
+        return mixed, np.maximum(mask, mask[other]), y * weight[:, None] + y[other] * (1 - weight)[:, None]
+
+
+@dataclass(frozen=True)
+class ChannelAugment(Augment):
+    """`Augment` followed by `simulate_channel` for a random subset of the clips.
+
+    Parameters
+    ----------
+    max_tempo, max_warp, max_gain_db, max_mask_frames, mixup_alpha
+        As in `Augment`.
+    channel_probability : float in [0, 1], default 0.8
+        Probability that a clip passes through a simulated channel.
+
+    Examples
+    --------
+    >>> clip = np.zeros((63, 64), np.float32)
+    >>> ChannelAugment(channel_probability=0).transform(clip, np.random.default_rng(0)) is clip
+    True
+    >>> ChannelAugment(channel_probability=1).transform(clip, np.random.default_rng(0)).shape[1]
+    64
+    """
+
+    channel_probability: float = 0.8
+
+    def transform(self, coefficients, rng):
+        """Change tempo, vocal tract length, gain and recording channel of one clip.
+
+        Parameters
+        ----------
+        coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+            MFCCs of full order (``n_mfcc == n_mels``).
+        rng : np.random.Generator
+
+        Returns
+        -------
+        np.ndarray [shape=(new_n_frames, n_mfcc)]
+        """
+        coefficients = super().transform(coefficients, rng)
+        return simulate_channel(coefficients, rng) if rng.random() < self.channel_probability else coefficients
+
+
+def vtlp(coefficients, warp):
+    """Perturb the vocal tract length: scale all frequencies of a clip by ``exp(warp)``.
+
+    Parameters
+    ----------
+    coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of full order, with the mel bands of ``FeatureConfig()``.
+    warp : float
+        Log of the factor, rounded to 1 / 200.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_frames, n_mfcc)]
+
+    References
+    ----------
+    N. Jaitly and G. Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML Workshop on
+    Deep Learning for Audio, Speech and Language, 2013.
+
+    Examples
+    --------
+    >>> from ser_utils.features.spectral import mfcc
+    >>> tone = mfcc(np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000))
+    >>> bands = [mfcc_to_mel(clip).mean(axis=0).argmax() for clip in (tone, vtlp(tone, 0.5))]
+    >>> mel_frequencies(FeatureConfig())[bands].round(-2).tolist()
+    [1000.0, 1700.0]
+    """
+    return coefficients @ _warp_matrix(round(warp * VTLP_STEPS), coefficients.shape[1])
+
+
+def normalize_level(coefficients):
+    """Shift a clip in level so that its loudest frame, by the mean of its bands in dB, is at 0 dB.
+
+    Parameters
+    ----------
+    coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+
+    Returns
+    -------
+    np.ndarray [shape=(n_frames, n_mfcc)]
+
+    Examples
+    --------
+    >>> from ser_utils.features.spectral import mfcc
+    >>> y = np.random.default_rng(0).normal(size=16000)
+    >>> loud, soft = (normalize_level(mfcc(gain * y)) for gain in (1, 0.1))
+    >>> float(loud[:, 0].max()), np.allclose(loud, soft, atol=0.01)
+    (0.0, True)
+    """
+    return coefficients - coefficients[:, :1].max() * np.eye(1, coefficients.shape[1], dtype=np.float32)
+
+
+def simulate_channel(coefficients, rng, config=FeatureConfig()):
+    """Simulate recording of a clip in another room, with another microphone, band limits, noise and codec.
+
+    Acts on the power in each mel band: silence before and after the speech, reverberation, spectral envelope of the
+    microphone, band limits, stationary noise at 0 to 40 dB SNR, and a codec. Silence and envelope apply to all clips,
+    the other steps to random subsets. The result is trimmed as recordings are.
+
+    Parameters
+    ----------
+    coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of full order (``n_mfcc == n_mels``).
+    rng : np.random.Generator
+    config : FeatureConfig
+        Configuration the coefficients were extracted with.
+
+    Returns
+    -------
+    np.ndarray [shape=(new_n_frames, n_mfcc)], float32
+
+    Examples
+    --------
+    >>> from ser_utils.features.spectral import mfcc
+    >>> clip = mfcc(np.random.default_rng(0).normal(size=16000))
+    >>> first, second = (simulate_channel(clip, np.random.default_rng(1)) for _ in range(2))
+    >>> clip.shape, first.shape[1], np.array_equal(first, second)
+    ((63, 64), 64, True)
+    """
+    frequencies = mel_frequencies(config)
+    power = _pad_silence(mfcc_to_mel(coefficients), rng)
+    if rng.random() < REVERBERATION_PROBABILITY:
+        power = _reverberate(power, rng, config)
+    power = power * 10 ** (_random_envelope_db(config.n_mels, rng) / 10)
+    power = _limit_band(power, frequencies, rng)
+    if rng.random() < NOISE_PROBABILITY:
+        power = _add_noise(power, frequencies, rng, config)
+    if rng.random() < CODEC_PROBABILITY:
+        power = _simulate_codec(power, rng)
+    return mel_to_mfcc(_to_trimmed_db(power, frequencies, config))
+
+
+def pad_sequences(sequences, n_frames=None, multiple=32):
+    """Stack sequences of different lengths, zero-padded at the end.
+
+    Parameters
+    ----------
+    sequences : list of np.ndarray [shape=(n_frames, n_mfcc)]
+    n_frames : int, optional
+        Common length; by default that of the longest sequence, rounded up to a multiple of `multiple`.
+    multiple : int, default 32
+        Few different lengths mean few graphs for TensorFlow to trace.
+
+    Returns
+    -------
+    x : np.ndarray [shape=(n_clips, n_frames, n_mfcc)], float32
+    mask : np.ndarray [shape=(n_clips, n_frames, 1)], float32
+        1 on frames of the sequence, 0 on padding.
+
+    Examples
+    --------
+    >>> x, mask = pad_sequences([np.ones((40, 20)), np.ones((3, 20))])
+    >>> x.shape, mask.shape
+    ((2, 64, 20), (2, 64, 1))
+    >>> mask.sum(axis=(1, 2)).tolist()
+    [40.0, 3.0]
+    """
+    n_frames = n_frames or -(-max(map(len, sequences)) // multiple) * multiple
+    x = np.zeros((len(sequences), n_frames, sequences[0].shape[1]), np.float32)
+    mask = np.zeros((len(sequences), n_frames, 1), np.float32)
+    for row, sequence in enumerate(sequences):
+        x[row, :len(sequence)], mask[row, :len(sequence)] = sequence, 1
+    return x, mask
+
+
+def _add_gain(coefficients, gain_db):
+    """Gain is the same in all bands, so it changes c0 alone."""
+    c0 = np.float32(gain_db * np.sqrt(coefficients.shape[1]))
+    return coefficients + np.eye(1, coefficients.shape[1], dtype=np.float32) * c0
+
+
+@lru_cache(maxsize=512)
+def _warp_matrix(steps, n_mels):
+    """Frequency warp as a linear map of MFCCs [shape=(n_mels, n_mels)]."""
+    frequencies = mel_frequencies(FeatureConfig(n_mels=n_mels, n_mfcc=n_mels))
+    bands = np.interp(frequencies * np.exp(-steps / VTLP_STEPS), frequencies, np.arange(n_mels))
+    dct = dct_matrix(n_mels, n_mels)
+    return (_interpolate_rows(dct.T, bands).T @ dct.T).astype(np.float32)
+
+
+def _interpolate_rows(rows, positions):
+    """Interpolate linearly between rows at fractional positions."""
+    below = np.minimum(positions.astype(int), max(len(rows) - 2, 0))
+    above = np.minimum(below + 1, len(rows) - 1)
+    weight = (positions - below).astype(np.float32)[:, None]
+    return rows[below] * (1 - weight) + rows[above] * weight
+
+
+def _pad_silence(mel, rng):
+    """Power of a log-mel spectrogram between two silent intervals."""
+    n_silent = tuple(rng.integers(0, MAX_SILENCE_FRAMES, 2))
+    return 10 ** (np.pad(mel, (n_silent, (0, 0)), constant_values=SILENCE_DB) / 10)
+
+
+def _reverberate(power, rng, config):
+    """Add an exponentially decaying tail: -60 dB after RT60 (Polack's model of the energy decay)."""
+    decay = 10 ** (-6 * config.hop_length / config.sr / rng.uniform(*RT60_SECONDS))
+    gain = rng.uniform(*REVERBERANT_TO_DIRECT)
+    output, tail = power.copy(), np.zeros(power.shape[1])
+    for frame, out in zip(power, output, strict=True):
+        tail = decay * tail + frame
+        out += gain * (1 - decay) * tail
+    return output
+
+
+def _random_envelope_db(n_mels, rng):
+    """Smooth random frequency response: a sum of low-order cosines over the bands, in dB."""
+    cosines = np.cos(np.outer(np.arange(1, N_COSINES + 1), np.linspace(0, np.pi, n_mels)))
+    return rng.normal(0, ENVELOPE_SD_DB, N_COSINES) @ cosines
+
+
+def _limit_band(power, frequencies, rng):
+    """Attenuate the bands below and above random cutoff frequencies, both ends in a telephone's."""
+    is_telephone = rng.random() < TELEPHONE_PROBABILITY
+    low = rng.uniform(*LOW_CUTOFF_HZ)
+    high = rng.uniform(*(TELEPHONE_HIGH_CUTOFF_HZ if is_telephone else HIGH_CUTOFF_HZ))
+    for stopband in (frequencies < low, frequencies > high):
+        if is_telephone or rng.random() < CUTOFF_PROBABILITY:
+            power[:, stopband] *= 10 ** -rng.uniform(*STOPBAND_DECADES)
+    return power
+
+
+def _add_noise(power, frequencies, rng, config):
+    """Add stationary noise with a random sloping spectrum."""
+    bandwidths, angles = np.gradient(frequencies), np.linspace(0, np.pi, len(frequencies))
+    envelope = _random_envelope_db(len(frequencies), rng)
+    spectrum = 10 ** ((envelope - rng.uniform(*NOISE_SLOPE_DB) * angles / np.pi) / 10)
+    spectrum *= (power.mean(axis=0) @ bandwidths) / (spectrum @ bandwidths) / 10 ** rng.uniform(*SNR_DECADES)
+    n_bins = np.maximum(1, bandwidths * config.n_fft / config.sr)  # the power of a band is a mean over its FFT bins
+    return power + spectrum * rng.gamma(n_bins, 1 / n_bins, power.shape)
+
+
+def _simulate_codec(power, rng):
+    """Drop bands far below the strongest band of their frame, as a perceptual codec does."""
+    is_masked = power < power.max(axis=1, keepdims=True) * 10 ** -rng.uniform(*MASKING_DECADES)
+    is_dropped = is_masked & (rng.random(power.shape) < rng.uniform(*DROP_PROBABILITY))
+    return np.where(is_dropped, MIN_POWER, power)
+
+
+def _to_trimmed_db(power, frequencies, config):
+    """Log-mel spectrogram without silence at its ends, with the dynamic range of `log_mel_spectrogram`."""
+    loudness = power @ np.gradient(frequencies)
+    speech = np.flatnonzero(loudness > loudness.max() * 10 ** (-config.trim_db / 10))
+    mel = 10 * np.log10(np.maximum(power[speech[0]:speech[-1] + 1], MIN_POWER))
+    return np.maximum(mel, mel.max() - config.top_db)

@@ -1,0 +1,338 @@
+"""Network architectures in Keras 3: functions that build a `keras.Model` from MFCC sequences to class probabilities.
+
+All models have two inputs: ``frames [shape=(batch, n_frames, n_mfcc)]``, standardized MFCCs padded with zeros, and
+``mask [shape=(batch, n_frames, 1)]``, 1 on frames of the clip and 0 on padding. The mask is applied after each layer
+that writes to the padding, so neither padding nor the other clips of a batch change a prediction.
+
+Importing this module imports TensorFlow. The other modules of the package import it inside functions.
+"""
+
+import logging
+import os
+from contextlib import contextmanager
+
+
+@contextmanager
+def _native_stderr_silenced():
+    saved = os.dup(2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+# While it is imported, TensorFlow writes oneDNN and absl messages to file descriptor 2 in spite of
+# TF_CPP_MIN_LOG_LEVEL; later its Python logger, whose level the import resets, warns of each new clip length.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with _native_stderr_silenced():
+    import keras
+    from keras import layers, ops
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+EPSILON = 1e-4  # under the square root, whose gradient at 0 is infinite
+
+
+@keras.saving.register_keras_serializable("ser_utils")
+class AttentiveStatisticsPooling(layers.Layer):
+    """Pool a sequence into the attention-weighted mean and standard deviation of each channel.
+
+    A frame's attention weight is the softmax over time of ``score(tanh(hidden(x)))``.
+
+    Parameters
+    ----------
+    units : int, default 64
+        Units of the hidden attention layer.
+    **kwargs
+        Arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    K. Okabe, T. Koshinaka and K. Shinoda, "Attentive statistics pooling for deep speaker embedding", Interspeech, 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, mask = np.ones((2, 20, 5), "float32"), np.ones((2, 20, 1), "float32")
+    >>> statistics = AttentiveStatisticsPooling()(x, mask)  # five means, five standard deviations
+    >>> tuple(statistics.shape)
+    (2, 10)
+    >>> [round(float(value), 2) for value in statistics[0]]  # sqrt(EPSILON) in place of 0
+    [1.0, 1.0, 1.0, 1.0, 1.0, 0.01, 0.01, 0.01, 0.01, 0.01]
+    """
+
+    def __init__(self, units=64, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden = layers.Dense(units, activation="tanh")
+        self.score = layers.Dense(1)
+
+    def build(self, x_shape, mask_shape=None):
+        """Create the weights for a given number of channels."""
+        self.hidden.build(x_shape)
+        self.score.build((*x_shape[:-1], self.units))
+
+    def call(self, x, mask):
+        """Compute the statistics.
+
+        Parameters
+        ----------
+        x : tensor [shape=(batch, n_frames, n_channels)]
+        mask : tensor [shape=(batch, n_frames, 1)]
+
+        Returns
+        -------
+        tensor [shape=(batch, 2 * n_channels)]
+            Means, then standard deviations.
+        """
+        weights = ops.softmax(self.score(self.hidden(x)) - 1e4 * (1 - mask), axis=1)
+        mean = ops.sum(weights * x, axis=1)
+        variance = ops.sum(weights * ops.square(x - mean[:, None]), axis=1)
+        return ops.concatenate([mean, ops.sqrt(variance + EPSILON)], axis=-1)
+
+    def get_config(self):
+        """Return the arguments that recreate the layer."""
+        return {**super().get_config(), "units": self.units}
+
+
+def conv_block(x, mask, filters, kernel_size, strides=1):
+    """Apply convolution over time, batch normalization, ReLU and the mask.
+
+    Parameters
+    ----------
+    x : tensor [shape=(batch, n_frames, n_channels)]
+    mask : tensor [shape=(batch, n_frames, 1)]
+    filters : int
+    kernel_size : int, in frames
+    strides : int, default 1, in frames
+
+    Returns
+    -------
+    x : tensor [shape=(batch, ceil(n_frames / strides), filters)]
+    mask : tensor [shape=(batch, n_frames // strides, 1)]
+        `n_frames` must be a multiple of `strides`, as `pad_sequences` makes it.
+    """
+    x = layers.Conv1D(filters, kernel_size, strides=strides, padding="same", use_bias=False)(x)
+    mask = layers.MaxPooling1D(strides)(mask) if strides > 1 else mask
+    x = layers.BatchNormalization(momentum=0.9)(x, mask=ops.squeeze(mask, -1) > 0)
+    return layers.ReLU()(x) * mask, mask
+
+
+def max_pool(x, mask, pool_size=2):
+    """Apply max pooling over time to a sequence and its mask.
+
+    Padding is 0 and a ReLU output is never below it, so pooling a frame with padding returns the frame.
+
+    Parameters
+    ----------
+    x : tensor [shape=(batch, n_frames, n_channels)]
+        Output of `conv_block`.
+    mask : tensor [shape=(batch, n_frames, 1)]
+    pool_size : int, default 2, in frames
+
+    Returns
+    -------
+    x, mask : tensor [shape=(batch, n_frames // pool_size, ...)]
+    """
+    return layers.MaxPooling1D(pool_size)(x), layers.MaxPooling1D(pool_size)(mask)
+
+
+def conv_stem(x, mask, width, dropout):
+    """Apply two convolutional blocks that reduce the frame rate to an eighth: the first layers of `lstm` and `cnn`.
+
+    Parameters
+    ----------
+    x : tensor [shape=(batch, n_frames, n_mfcc)]
+    mask : tensor [shape=(batch, n_frames, 1)]
+    width : int
+        Filters of each convolution.
+    dropout : float in [0, 1)
+        Three times the rate of the spatial dropout after each block.
+
+    Returns
+    -------
+    x : tensor [shape=(batch, n_frames // 8, width)]
+    mask : tensor [shape=(batch, n_frames // 8, 1)]
+    """
+    x, mask = conv_block(x * mask, mask, width, 5, strides=2)
+    x, mask = max_pool(x, mask)
+    x = layers.SpatialDropout1D(dropout / 3)(x)
+    x, mask = conv_block(x, mask, width, 5)
+    x, mask = max_pool(x, mask)
+    return layers.SpatialDropout1D(dropout / 3)(x), mask
+
+
+def classification_head(x, mask, n_classes, dropout):
+    """Apply attentive statistics pooling, dropout and a softmax layer.
+
+    Parameters
+    ----------
+    x : tensor [shape=(batch, n_frames, n_channels)]
+    mask : tensor [shape=(batch, n_frames, 1)]
+    n_classes : int
+    dropout : float in [0, 1)
+
+    Returns
+    -------
+    tensor [shape=(batch, n_classes)]
+    """
+    # nested: layers draw their seeds in order of creation, and reported results depend on that order
+    x = layers.Dropout(dropout)(AttentiveStatisticsPooling()(x, mask))
+    return layers.Dense(n_classes, activation="softmax")(x)
+
+
+def mlp(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
+    """Build a multilayer perceptron over windows of frames.
+
+    Two dense layers are applied to windows of `window` frames, every 4 frames, followed by attentive statistics pooling
+    over the windows. They are written as convolutions with shared weights; the second has kernel size 1, so no layer
+    models the order of the windows.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    width : int, default 512
+        Units of each layer.
+    window : int, default 21
+        Frames in a window: 0.4 s at the default `FeatureConfig`.
+    dropout : float in [0, 1), default 0.3
+        Rate before the softmax layer; a third of it between the dense layers.
+
+    Returns
+    -------
+    keras.Model
+
+    Examples
+    --------
+    >>> model = mlp(n_mfcc=40, n_classes=8)
+    >>> model.input_shape, model.output_shape
+    ([(None, None, 40), (None, None, 1)], (None, 8))
+    >>> model.count_params()
+    737417
+    """
+    frames, frame_mask = _inputs(n_mfcc)
+    x, mask = conv_block(frames * frame_mask, frame_mask, width, window, strides=4)
+    x = layers.SpatialDropout1D(dropout / 3)(x)
+    x, mask = conv_block(x, mask, width, 1)
+    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="mlp")
+
+
+def lstm(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3):
+    """Build an LSTM on a convolutional stem.
+
+    Two convolutional blocks, an LSTM whose output is concatenated with its input, attentive statistics pooling,
+    softmax. The connection around the LSTM follows ResLSTM [1]_; it reduces overfitting to the training speakers.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    width : int, default 256
+        Filters of each convolution.
+    lstm_units : int, default 128
+    dropout : float in [0, 1), default 0.3
+        Rate before the softmax layer; a third of it after each convolutional block.
+
+    Returns
+    -------
+    keras.Model
+
+    References
+    ----------
+    .. [1] ResLSTM, arXiv:2606.03359.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, mask = np.ones((3, 64, 40), "float32"), np.ones((3, 64, 1), "float32")
+    >>> p = lstm(n_mfcc=40, n_classes=8, width=16, lstm_units=16)([x, mask]).numpy()
+    >>> p.shape, bool(np.allclose(p.sum(axis=1), 1))
+    ((3, 8), True)
+    """
+    frames, frame_mask = _inputs(n_mfcc)
+    x, mask = conv_stem(frames, frame_mask, width, dropout)
+    lstm_output = layers.LSTM(lstm_units, return_sequences=True)(x, mask=ops.squeeze(mask, -1) > 0) * mask
+    x = layers.Concatenate()([x, lstm_output])
+    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="lstm")
+
+
+def cnn(n_mfcc, n_classes, width=256, dropout=0.3):
+    """Build a one-dimensional CNN.
+
+    Four convolutional blocks over time, attentive statistics pooling, softmax.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    width : int, default 256
+        Filters of each convolution.
+    dropout : float in [0, 1), default 0.3
+        Rate before the softmax layer; a third of it after each convolutional block.
+
+    Returns
+    -------
+    keras.Model
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ser_utils.models.augment import pad_sequences
+    >>> clip, model = np.ones((20, 40), "float32"), cnn(n_mfcc=40, n_classes=8, width=16)
+    >>> short, long = (model(pad_sequences([clip], n_frames)) for n_frames in (32, 64))
+    >>> bool(np.allclose(short, long, atol=1e-5))  # padding changes nothing
+    True
+    """
+    frames, frame_mask = _inputs(n_mfcc)
+    x, mask = conv_stem(frames, frame_mask, width, dropout)
+    for _ in range(2):
+        x, mask = conv_block(x, mask, width, 5)
+        x = layers.SpatialDropout1D(dropout / 3)(x)
+    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="cnn")
+
+
+def original_cnn(n_mfcc, n_classes, n_frames=216):
+    """Build the CNN of the original project, layer by layer. It ignores the mask.
+
+    Parameters
+    ----------
+    n_mfcc : int
+        1 for the original project's feature, the mean MFCC of each frame.
+    n_classes : int
+    n_frames : int, default 216
+
+    Returns
+    -------
+    keras.Model
+
+    Examples
+    --------
+    >>> model = original_cnn(n_mfcc=1, n_classes=10)
+    >>> model.input_shape, model.output_shape
+    ([(None, 216, 1), (None, 216, 1)], (None, 10))
+    >>> [layer.filters for layer in model.layers if hasattr(layer, "filters")]
+    [128, 128, 128, 128, 128, 128]
+    """
+    frames, frame_mask = _inputs(n_mfcc, n_frames)
+    x = layers.Conv1D(128, 5, padding="same", activation="relu")(frames)
+    x = layers.Conv1D(128, 5, padding="same", activation="relu")(x)
+    x = layers.Dropout(0.1)(x)
+    x = layers.MaxPooling1D(8)(x)
+    for _ in range(3):
+        x = layers.Conv1D(128, 5, padding="same", activation="relu")(x)
+    # nested for the order of seeds, as in classification_head
+    x = layers.Conv1D(128, 5, padding="same", activation="relu")(layers.Dropout(0.2)(x))
+    x = layers.Flatten()(x)
+    probabilities = layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model([frames, frame_mask], probabilities, name="original_cnn")
+
+
+def _inputs(n_mfcc, n_frames=None):
+    return keras.Input((n_frames, n_mfcc), name="frames"), keras.Input((n_frames, 1), name="mask")
+
+
+NETWORKS = {build.__name__: build for build in (mlp, lstm, cnn, original_cnn)}

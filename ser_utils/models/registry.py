@@ -1,0 +1,205 @@
+"""Models by name: the models of the comparison, the deployed models, and any scikit-learn classifier."""
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+from sklearn.base import clone
+from sklearn.utils import get_tags
+
+from ser_utils.models.augment import Augment, ChannelAugment
+from ser_utils.models.classifier import SequenceClassifier
+
+N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
+AUGMENT = Augment(max_tempo=0.15, max_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
+TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
+DEPLOYED = {"emotion": "cnn_robust", "gender": "cnn_robust_gender"}  # target: model
+
+
+def functional_pipeline(classifier):
+    """Build a pipeline from MFCC sequences through functionals and standardization to a classifier.
+
+    Parameters
+    ----------
+    classifier : scikit-learn classifier
+        A classifier of rows ``[shape=(n_clips, 121)]``: mean, standard deviation and delta RMS of 40 coefficients, and
+        the log of the length (`ser_utils.features.functionals`).
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> import numpy as np
+    >>> X = [np.random.default_rng(seed).normal(size=(50, 64)) for seed in range(4)]
+    >>> functional_pipeline(LogisticRegression()).fit(X, ["calm", "sad"] * 2)[-1].coef_.shape
+    (1, 121)
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    from ser_utils.features.spectral import functionals
+
+    return make_pipeline(FunctionTransformer(functionals, kw_args={"n_mfcc": N_MFCC}), StandardScaler(), classifier)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A named classifier of the registry.
+
+    Parameters
+    ----------
+    name : str
+    factory : callable
+        Function without arguments that returns an unfitted scikit-learn classifier.
+    input_type : {"sequences", "contours"}, default "sequences"
+        MFCC sequences, or the mean-MFCC contour of the original project.
+    source : str
+        Python file that defines the classifier.
+
+    Examples
+    --------
+    >>> MODELS["cnn"].input_type, MODELS["original_cnn"].input_type
+    ('sequences', 'contours')
+    >>> MODELS["cnn"].build(seed=7).random_state
+    7
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> ModelSpec("naive_bayes", GaussianNB).settings
+    'GaussianNB()'
+    """
+
+    name: str
+    factory: Callable
+    input_type: str = "sequences"
+    source: str = __file__
+
+    @property
+    def settings(self):
+        """Representation of the unfitted classifier on one line, equal in every process."""
+        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.build(0)))  # without memory addresses
+        return " ".join(text.split())
+
+    def build(self, seed):
+        """Build an unfitted classifier.
+
+        Parameters
+        ----------
+        seed : int
+            Value of every `random_state`.
+
+        Returns
+        -------
+        scikit-learn classifier
+        """
+        estimator = self.factory()
+        seeds = {key: seed for key in estimator.get_params() if key.split("__")[-1] == "random_state"}
+        return estimator.set_params(**seeds)
+
+
+def get_model(name):
+    """Look up a model by name, or import any scikit-learn classifier with `predict_proba`.
+
+    Parameters
+    ----------
+    name : str
+        A name in `MODELS`, or ``package.module:Estimator`` for a class, function or instance that can be imported.
+        Estimators of two-dimensional input are wrapped by `functional_pipeline`; those whose ``__sklearn_tags__`` set
+        ``input_tags.two_d_array`` to False are fitted on the list of sequences.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, cannot be imported, or is not a classifier with `predict_proba`.
+
+    Examples
+    --------
+    >>> get_model("svm").name
+    'svm'
+    >>> get_model("sklearn.linear_model:LogisticRegression").build(seed=3)[-1]
+    LogisticRegression(random_state=3)
+    >>> get_model("nonsense")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: model 'nonsense' is unknown; choose one of chance, svm, ...
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if ":" not in name:
+        raise ValueError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}, "
+                         "or a classifier of your own as package.module:Estimator")
+    estimator, source = _import_estimator(name)
+    if get_tags(estimator).input_tags.two_d_array:
+        estimator = functional_pipeline(estimator)
+    return ModelSpec(name, lambda: clone(estimator), source=source)
+
+
+def _import_estimator(name):
+    """Unfitted estimator named package.module:Estimator, and the file of its module."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        estimator = getattr(module, attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"model {name!r} cannot be imported ({error}); add its folder to PYTHONPATH") from error
+    try:
+        estimator = estimator() if callable(estimator) else estimator
+    except TypeError as error:
+        raise ValueError(f"model {name!r} cannot be created without arguments ({error}); "
+                         "name a function that returns the estimator") from error
+    if not all(hasattr(estimator, method) for method in ("fit", "get_params", "predict_proba")):
+        raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; pass a scikit-learn classifier that "
+                         "has them (CalibratedClassifierCV adds predict_proba)")
+    return estimator, module.__file__ or __file__
+
+
+def _chance():
+    from sklearn.dummy import DummyClassifier
+
+    return functional_pipeline(DummyClassifier(strategy="prior"))
+
+
+def _svm():
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.svm import SVC
+
+    svc = SVC(C=10, gamma=0.3 / (3 * N_MFCC + 1), class_weight="balanced")
+    # ensemble=False: one SVC fitted on all rows, its temperature fitted on out-of-fold decision values
+    return functional_pipeline(CalibratedClassifierCV(svc, ensemble=False, method="temperature"))
+
+
+def _original_cnn():
+    # The original project trains 700 epochs at a rate of 1e-5. 84 epochs at 1e-4 reach about the same training loss
+    # (results/ravdess/training_schedules.csv).
+    return SequenceClassifier("original_cnn", crop_frames=216, epochs=84, batch_size=16, label_smoothing=0.0,
+                              optimizer="rmsprop", learning_rate=1e-4, standardize=False, prior_correction=False)
+
+
+def _network(name):
+    return SequenceClassifier(name, n_mfcc=N_MFCC, crop_frames=144, epochs=40, batch_size=16, augment=AUGMENT,
+                              tta_warps=TTA_WARPS)
+
+
+def _cnn_robust():
+    """For emotion recognition with other microphones, rooms and levels."""
+    return SequenceClassifier("cnn", {"dropout": 0.1}, n_mfcc=N_MFCC, crop_frames=176, epochs=60, batch_size=16,
+                              normalize_level=True, tta_warps=TTA_WARPS, augment=ChannelAugment(**asdict(AUGMENT)))
+
+
+def _cnn_robust_gender():
+    """For gender recognition: without VTLP, which changes the perceived gender."""
+    augment = ChannelAugment(**asdict(replace(AUGMENT, max_warp=0.0)))
+    return _cnn_robust().set_params(network_kwargs={"width": 64, "dropout": 0.1}, epochs=40, tta_warps=(0.0,),
+                                    augment=augment)
+
+
+MODELS = {spec.name: spec for spec in (
+    ModelSpec("chance", _chance), ModelSpec("svm", _svm), ModelSpec("original_cnn", _original_cnn, "contours"),
+    *(ModelSpec(name, partial(_network, name)) for name in ("mlp", "lstm", "cnn")),
+    ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
