@@ -38,7 +38,7 @@ reproduce: .venv/ready  ## every published split, fold and seed, into build/resu
 	$(PY) -m ser_utils evaluate --test --features data/ravdess build/features/emodb --results build/results/ravdess-emodb; \
 	else echo "EMO-DB skipped: its recordings are not part of the repository; run make extract DATASET=emodb first"; fi
 
-bench: build/bench/ready  ## run time against alternatives, half an hour (SER_DATA=folder of RAVDESS, else data/samples)
+bench: build/bench/ready  ## run time against alternatives, ten minutes (SER_DATA=folder of RAVDESS, else data/samples)
 	$(PY) benchmarks/run_benchmarks.py
 
 build/bench/ready: .venv/ready benchmarks/requirements.txt

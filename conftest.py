@@ -2,12 +2,17 @@
 
 import os
 
+# one thread, so that a seed reproduces the weights of a network; set before NumPy and TensorFlow are imported
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TQDM_DISABLE"] = "1"  # strict nbval compares standard error
+
 import matplotlib
 import pytest
 
 from ser_utils._utils.files import ROOT
 
-os.environ["TQDM_DISABLE"] = "1"  # strict nbval compares standard error
 matplotlib.use("Agg")
 
 

@@ -136,7 +136,7 @@ def train_short_clips(name, padding):
         name, [X[row] for row in rows], y[rows], int(padding) * CROP_FRAMES, learning_rate=1e-5, dropout=0.0)
 
     def train(n_epochs):
-        return model.fit(arrays, targets, BATCH_SIZE, n_epochs, shuffle=False, verbose=0).history["loss"]
+        return model.fit(arrays, targets, BATCH_SIZE, n_epochs, shuffle=False, verbose=0).history.get("loss")
 
     return train, 0, 1
 
@@ -195,8 +195,7 @@ def predict_keras(path, folder):
 
 def main(name, *arguments):
     """Prepare one contender and execute the orders."""
-    function, small_input, full_input = globals()[name](*arguments)
-    result = None
+    (function, small_input, full_input), result = globals()[name](*arguments), None
     for line in sys.stdin:
         order, _, path = line.strip().partition(" ")
         start = time.perf_counter()

@@ -81,8 +81,8 @@ def list_equality_checks():
     """List benchmarks of which only the difference counts."""
     for name in ("cnn", "lstm"):
         title = f"{name.upper()}, loss of one epoch with clips padded to 144 and to 288 frames"
-        yield Benchmark(title, ("train_short_clips", name, 1), (
-            Baseline(title, ("train_short_clips", name, 2), 1e-3),), n_turns=1)
+        baseline = Baseline(title, ("train_short_clips", name, 2), 1e-3)
+        yield Benchmark(title, ("train_short_clips", name, 1), (baseline,), n_turns=1)
 
 
 def select_rows(benchmark, words):
@@ -123,7 +123,7 @@ class Contender:
         """Load the result of the last run (np.ndarray [shape=(n,)])."""
         with tempfile.TemporaryDirectory() as folder:
             self.order("save", path := Path(folder, "result.npy"))
-            return np.load(path)
+            return np.load(path, allow_pickle=False)
 
     def close(self):
         """End the process."""
@@ -133,12 +133,11 @@ class Contender:
 
 def measure(benchmark, n_turns=None):
     """Run all turns of a benchmark. Returns a row of results.json per baseline."""
-    n_turns = n_turns or benchmark.n_turns
     with ExitStack() as stack:
         ours, *others = (stack.enter_context(closing(Contender(command, benchmark.is_cold))) for command in (
             benchmark.command, *(baseline.command for baseline in benchmark.baselines)))
         seconds = {contender: [] for contender in (ours, *others)}
-        for turn in tqdm(range(n_turns), benchmark.work, unit="turn"):
+        for turn in tqdm(range(n_turns or benchmark.n_turns), benchmark.work, unit="turn"):
             for contender in list(seconds)[::1 if turn % 2 else -1]:
                 seconds[contender].append(contender.run())
         return [{"work": benchmark.work, "baseline": baseline.title,
@@ -191,6 +190,7 @@ def main():
     source = Path(os.environ.get("SER_DATA") or SAMPLES)
     clips = datasets.load_clips(source)
     clips = clips.iloc[np.linspace(0, len(clips) - 1, min(options.clips, len(clips))).astype(int)]
+    checks = [] if options.only else [row for check in list_equality_checks() for row in measure(check)]
     with tempfile.TemporaryDirectory() as folder:
         recordings, models = Path(folder, "recordings"), Path(folder, "models")
         benchmarks = [select_rows(benchmark, options.only) for benchmark in list_benchmarks(recordings, models)]
@@ -199,7 +199,6 @@ def main():
         if any("predict" in benchmark.command[0] for benchmark in benchmarks if benchmark.baselines):
             Contender(("prepare_models", models)).close()
         rows = [row for benchmark in benchmarks if benchmark.baselines for row in measure(benchmark, options.turns)]
-    checks = [] if options.only else [row for check in list_equality_checks() for row in measure(check)]
     results = {"machine": describe_machine(), "dataset": clips["corpus"].iloc[0], "n_clips": len(clips), "rows": rows,
                "equality": {check["work"]: check["max_difference"] for check in checks}}
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

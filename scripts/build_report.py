@@ -1,10 +1,11 @@
-"""Execute the notebooks and render them, with an index of results, as HTML pages in build/report.
+"""Execute the notebooks and write them, with an index of results, as HTML pages to build/report.
 
-    python scripts/build_report.py [NOTEBOOK ...]              all notebooks by default
+    python scripts/build_report.py [NOTEBOOK ...]              by default the numbered notebooks
     python scripts/build_report.py --in-place [NOTEBOOK ...]   store the outputs in the notebooks themselves
     python scripts/build_report.py --index-only                without the notebooks
 
-The index shows the published results and the last run of `ser evaluate`.
+Two notebooks are executed at a time. The pages of the solutions show their stored outputs. The index shows the
+published results and the last run of `ser evaluate`.
 """
 
 import argparse
@@ -13,34 +14,22 @@ import os
 import re
 import sys
 import warnings
+from html import escape
 from pathlib import Path
-from typing import NamedTuple
 
 from ser_utils._utils.files import ROOT
-from ser_utils.datasets.core import TARGETS
+from ser_utils._utils.parallel import parallel_map
 from ser_utils.evaluation import metrics
-from ser_utils.evaluation.results import (
-    ORIGINAL_ACCURACY,
-    format_percent,
-    has_predictions,
-    load_predictions,
-    load_summary,
-    result_tables,
-)
+from ser_utils.evaluation.results import has_predictions, load_predictions, load_summary
+from ser_utils.evaluation.tables import result_tables
 
 NOTEBOOKS = ROOT / "notebooks"
 EXPERIMENT = Path("build/experiment")  # last run of `ser evaluate`
-TEMPLATE = Path(__file__).with_name("report.html")
-DEFAULT_ALT = "Figure, described in the text below it"
-KEPT_METADATA = ("tags", "alt")
-
-
-class Page(NamedTuple):
-    """A notebook's page: its file, title and research question."""
-
-    path: Path
-    title: str
-    question: str
+HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Speech emotion recognition: results</title>
+<style>body { font-family: sans-serif; margin: 1rem } td, th { padding: 0 .5rem; text-align: right }</style>
+<main><h1>Speech emotion recognition: results</h1>
+"""
 
 
 def list_notebooks():
@@ -48,29 +37,24 @@ def list_notebooks():
     return sorted(NOTEBOOKS.glob("*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
 
 
-def execute_notebook(path, out):
-    """Execute a notebook in its own folder and write it with its outputs.
-
-    Parameters
-    ----------
-    path : Path
-        Notebook.
-    out : Path
-        Executed notebook; after an error it contains the outputs up to the failing cell.
-
-    Raises
-    ------
-    papermill.PapermillExecutionError
-        If a cell fails.
-    """
+def execute_notebook(paths):
+    """Execute one notebook, given its path and that of the result, in its own folder; return its error, if any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside papermill
         import papermill
 
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # the kernel logs its own shutdown as an error, hence the log level
-        papermill.execute_notebook(path, out, cwd=path.parent, progress_bar={"desc": path.stem, "disable": False},
+    path, out = paths
+    os.environ["TQDM_DISABLE"] = "1"  # progress bars would be stored in the notebook
+    out.parent.mkdir(parents=True, exist_ok=True)
+    error = None
+    try:  # the kernel logs its own shutdown as an error, hence the log level
+        papermill.execute_notebook(path, out, cwd=path.parent, progress_bar=False,
                                    extra_arguments=["--log-level=CRITICAL"])
+    except papermill.PapermillExecutionError as failure:
+        error = str(failure)
+    if out == path:
+        strip_metadata(out)
+    return error
 
 
 def strip_metadata(path):
@@ -81,170 +65,57 @@ def strip_metadata(path):
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                          "language_info": {"name": "python"}}
     for cell in notebook.cells:
-        cell.metadata = {name: cell.metadata[name] for name in KEPT_METADATA if cell.metadata.get(name)}
+        cell.metadata = {name: cell.metadata[name] for name in ("tags", "alt") if cell.metadata.get(name)}
     nbformat.write(notebook, path)
 
 
-def get_page(path, folder):
-    """Return the page of a notebook in a report folder."""
-    import nbformat
-
-    source = nbformat.read(path, nbformat.NO_CONVERT).cells[0].source
-    question = re.search(r"\*\*Question\W+(.+)", source)
-    return Page(folder / path.relative_to(NOTEBOOKS).with_suffix(".html"), re.search(r"^# (.+)", source).group(1),
-                question.group(1) if question else "")
-
-
-def render_notebook(path, page, pages):
-    """Render an executed notebook as an HTML page without external resources.
-
-    Parameters
-    ----------
-    path : Path
-        Executed notebook. The metadata entry "alt" of a cell becomes the alternative text of its figures.
-    page : Page
-        Page to write.
-    pages : sequence of Page
-        Pages to link to.
-    """
-    from nbconvert import HTMLExporter
-    from pygments.formatters import HtmlFormatter
-
-    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
-    body = exporter.from_filename(str(path))[0]
-    body = re.sub(r'(href="(?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r"\1.html", body)
-    style = HtmlFormatter(style="default").get_style_defs(".highlight")
-    write_page(page.path, page.title, pages, body=f"<style>{style}</style>{add_accessible_names(body)}")
-
-
-def add_accessible_names(body):
-    """Add accessible names and keyboard focus that nbconvert omits to the HTML of a notebook."""
-    replacements = {
-        'alt="No description has been provided for this image"': f'alt="{DEFAULT_ALT}"', "<th></th>": "<td></td>",
-        '<div class="input_area"': '<div tabindex="0" role="group" aria-label="Code" class="input_area"',
-        "<audio ": '<audio aria-label="Recording" '}
-    for old, new in replacements.items():
-        body = body.replace(old, new)
-    return re.sub(r'<div (class="[^"]*output_subarea)', r'<div tabindex="0" role="group" aria-label="Output" \1', body)
-
-
-def write_page(path, title, pages, **content):
-    """Write a page with links to the index and all other pages.
-
-    Parameters
-    ----------
-    path : Path
-        File of the page.
-    title : str
-        Title of the page.
-    pages : sequence of Page
-        Pages to link to, without the index.
-    **content
-        Variables of report.html: `body` of a notebook, or `published` and `experiment` of the index.
-    """
-    from jinja2 import Environment
-
-    targets = {page.path.with_name("index.html"): "Results" for page in pages}
-    targets |= {page.path: page.title for page in pages}
-    links = [(os.path.relpath(target, path.parent), text) for target, text in targets.items()]
-    template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(template.render(title=title, links=links, current=path.name, pages=pages, **content),
-                    encoding="utf-8")
-
-
 def render_index(folder, pages=(), experiment=EXPERIMENT, results="ravdess"):
-    """Write index.html: links to the notebooks, the published results, and the last experiment on this machine.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the report.
-    pages : sequence of Page
-        Notebooks to link to.
-    experiment : Path
-        Folder written by `ser evaluate`; left out if it has no predictions.
-    results : str or Path
-        Corpus or folder of published results; left out if it has none.
-
-    Returns
-    -------
-    Path
-        The page.
-    """
+    """Write index.html: links to pages, published results and, if they exist, those of the last experiment."""
     folder.mkdir(parents=True, exist_ok=True)
-    published = result_tables(load_summary(results)) if has_predictions(results) else []
-    write_page(folder / "index.html", "Speech emotion recognition: results", pages, published=published,
-               original_accuracy=ORIGINAL_ACCURACY,
-               experiment=summarize_experiment(folder, Path(experiment)) if has_predictions(experiment) else None)
+    parts = [HEAD, *(f'<p><a href="{page.name}">{page.stem.replace("_", " ")}</a></p>\n' for page in pages)]
+    for title, source in (("Published results on RAVDESS, on the test sets", results),
+                          ("Last experiment on this machine, on the validation sets", experiment)):
+        if has_predictions(source):
+            parts += [f"<h2>{title}</h2>\n", *(f"<h3>{escape(heading)}</h3>\n{table.to_html(index=False, border=0)}\n"
+                                               for heading, table in result_tables(load_summary(source)))]
+    if has_predictions(experiment, "emotion"):
+        parts += [f'<img src="{file}" alt="{escape(text)}">\n' for file, text in plot_experiment(folder, experiment)]
+    (folder / "index.html").write_text("".join([*parts, "</main></html>\n"]), encoding="utf-8")
     return folder / "index.html"
 
 
-def summarize_experiment(folder, experiment):
-    """Draw the figures of an experiment and collect its tables.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the report, for the figures.
-    experiment : Path
-        Folder written by `ser evaluate`.
-
-    Returns
-    -------
-    dict
-        Variables of report.html.
-    """
+def plot_experiment(folder, experiment):
+    """Yield file and title of each confusion matrix over the emotions, and of the training curves."""
     import matplotlib
 
     from ser_utils.plotting import plot_confusion_matrix, plot_training_curves, use_style
 
     matplotlib.use("Agg")
     use_style()
-    tables = [load_predictions(experiment, target) for target in TARGETS if has_predictions(experiment, target)]
-    figures, samples = [], []
-    for key, rows in ((key, rows) for table in tables for key, rows in table.groupby(metrics.KEYS, sort=False)):
-        cm = metrics.confusion_matrix(rows)
-        title = f"{key[0]}, UAR {format_percent(metrics.unweighted_average_recall(cm))} %"
-        ax = plot_confusion_matrix(cm, metrics.get_class_names(rows), title)
-        caption = f"Confusion matrix of {', '.join(key)}: % of the true class (number of clips)"
-        figures.append((save_figure(ax.figure, folder, "_".join(key)), caption))
-        samples.append((f"Sample of predictions: {', '.join(key)}", metrics.sample_predictions(rows)))
-    curves = json.loads((experiment / "experiment.json").read_text(encoding="utf-8"))["curves"]
-    return {"tables": result_tables(load_summary(experiment)), "figures": figures, "samples": samples,
-            "speakers": sorted({speaker for table in tables for speaker in table["speaker"]}),
-            "curves": curves and save_figure(plot_training_curves(curves)[0].figure, folder, "training_curves")}
-
-
-def save_figure(figure, folder, name):
-    """Save and close a figure and return the name of its file."""
-    import matplotlib.pyplot as plt
-
-    file = re.sub(r"[^\w.-]", "_", name) + ".png"
-    figure.savefig(folder / file, dpi=110)
-    plt.close(figure)
-    return file
+    figures = {}
+    for key, rows in load_predictions(experiment).groupby(metrics.KEYS, sort=False):
+        cm, title = metrics.confusion_matrix(rows), f"Confusion matrix: {', '.join(key)}"
+        figures[title] = plot_confusion_matrix(cm, metrics.get_class_names(rows), title).figure
+    if curves := json.loads((Path(experiment) / "experiment.json").read_text(encoding="utf-8"))["curves"]:
+        figures["Training curves"] = plot_training_curves(curves)[0].figure
+    for number, (title, figure) in enumerate(figures.items()):
+        figure.savefig(folder / f"figure_{number}.png", dpi=110)
+        yield f"figure_{number}.png", title
+    matplotlib.pyplot.close("all")
 
 
 def render_report(notebooks, executed, folder, experiment=EXPERIMENT):
-    """Render executed notebooks and the index.
+    """Render notebooks, from `executed` where present, and the index with links to those that are no solutions."""
+    from nbconvert import HTMLExporter
 
-    Parameters
-    ----------
-    notebooks : sequence of Path
-    executed, folder, experiment : Path
-        Folders of the executed notebooks, of the report, and of `ser evaluate`.
-
-    Returns
-    -------
-    Path
-        The index.
-    """
-    pages = {path: get_page(path, folder) for path in notebooks}
-    linked = [page for page in pages.values() if page.path.parent == folder]  # solutions are linked by their notebooks
-    for path, page in pages.items():
-        render_notebook(executed / path.relative_to(NOTEBOOKS), page, linked)
-    return render_index(folder, linked, experiment)
+    pages = [folder / path.relative_to(NOTEBOOKS).with_suffix(".html") for path in notebooks]
+    exporter = HTMLExporter(mathjax_url="", require_js_url="")  # no request to another host
+    for path, page in zip(notebooks, pages, strict=True):
+        source = executed / path.relative_to(NOTEBOOKS)
+        body = exporter.from_filename(str(source if source.is_file() else path))[0]
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(re.sub(r'(href="(?:\.\./|solutions/)?\d\d_\w+)\.ipynb', r"\1.html", body), encoding="utf-8")
+    return render_index(folder, [page for page in pages if page.parent == folder], experiment)
 
 
 def main(arguments=None):
@@ -253,51 +124,21 @@ def main(arguments=None):
     parser.add_argument("notebook", nargs="*", type=Path)
     parser.add_argument("--in-place", action="store_true", help="store the outputs in the notebooks, without report")
     parser.add_argument("--index-only", action="store_true", help="write the index without the notebooks")
-    parser.add_argument("--out", type=Path, default=Path("build/report"), help="default: %(default)s")
-    parser.add_argument("--executed", type=Path, default=Path("build/notebooks"),
-                        help="folder of the executed notebooks, default: %(default)s")
     options = parser.parse_args(arguments)
+    report, executed = Path("build/report"), Path("build/notebooks")
     if options.index_only:
-        print(f"report: {render_index(options.out)}")
+        print(f"report: {render_index(report)}")
         return 0
-    notebooks = [path.resolve() for path in options.notebook] or list_notebooks()
-    failed = execute_notebooks(notebooks, None if options.in_place else options.executed)
+    chosen = [path.resolve() for path in options.notebook]
+    notebooks = chosen or sorted(NOTEBOOKS.glob("*.ipynb"))
+    outputs = [path if options.in_place else (executed / path.relative_to(NOTEBOOKS)).resolve() for path in notebooks]
+    errors = list(parallel_map(execute_notebook, list(zip(notebooks, outputs, strict=True)), desc="notebooks",
+                               unit="notebook", n_jobs=2))
     if not options.in_place:
-        print(f"report: {render_report(notebooks, options.executed, options.out)}")
-    if failed:
-        print(f"failed: {', '.join(failed)}", file=sys.stderr)
-    return int(bool(failed))
-
-
-def execute_notebooks(notebooks, folder=None):
-    """Execute notebooks one after another and go on after errors.
-
-    Parameters
-    ----------
-    notebooks : sequence of Path
-        Notebooks.
-    folder : Path, optional
-        Folder of the executed notebooks; None to execute in place and strip their metadata.
-
-    Returns
-    -------
-    list of str
-        Names of the notebooks that failed.
-    """
-    import papermill
-
-    os.environ["TQDM_DISABLE"] = "1"  # in the kernels; the bar of each notebook stays
-    failed = []
-    for path in notebooks:
-        out = folder / path.relative_to(NOTEBOOKS) if folder else path
-        try:
-            execute_notebook(path, out)
-        except papermill.PapermillExecutionError as error:
-            failed.append(path.stem)
-            print(error, file=sys.stderr)
-        if folder is None:
-            strip_metadata(out)
-    return failed
+        print(f"report: {render_report(chosen or list_notebooks(), executed, report)}")
+    print("".join(f"{path.stem} failed: {error}\n" for path, error in zip(notebooks, errors, strict=True) if error),
+          end="", file=sys.stderr)
+    return int(any(errors))
 
 
 if __name__ == "__main__":

@@ -83,54 +83,27 @@ def _probability(classifier, x, mask, class_index):
 
 
 def attribute_fold(fold):
-    """Compute the attributions of the test clips of one fold.
-
-    Parameters
-    ----------
-    fold : int
-
-    Returns
-    -------
-    dict of str to np.ndarray or float
-        `row` (of the clips table) and the arrays of attributions.npz, for this fold.
-    """
+    """Compute the arrays of attributions.npz and `row`, of the clips table, for the test clips of one fold."""
     use_single_thread()
     data = load_features()
     split, y = speaker_independent(data.clips)[fold], get_labels(data.clips).astype(str)
     train = np.sort([*split.train, *split.validation])
     classifier = get_model(MODEL).build(SEED).fit([data.sequences[row] for row in train], y[train])
     X = [data.sequences[row] for row in split.test]
-    published = load_published(data.clips["clip"].iloc[split.test], classifier.classes_)
+    published = load_predictions("ravdess").query("model == @MODEL and seed == @SEED and split == @SPLIT")
+    published = published.set_index("clip")[[f"p_{name}" for name in classifier.classes_]]
+    published = published.loc[data.clips["clip"].iloc[split.test]].to_numpy()
     difference = np.abs(classifier.predict_proba(X) - published).max()
     classifier.set_params(tta_warps=(0.0,))
     baseline = mfcc_to_mel(np.concatenate([data.sequences[row] for row in train])).mean(axis=0)
-    bands, segments, gradients, errors = [], [], [], []
+    results = []
     for x, class_index in zip(X, np.searchsorted(classifier.classes_, y[split.test]), strict=True):
-        for parts, part in zip((bands, segments), explain.occlusion(classifier.predict_proba, x, class_index, baseline),
-                               strict=True):
-            parts.append(part)
         attribution, expected_sum = integrated_gradients(classifier, x, class_index, baseline)
-        gradients.append(explain.sum_over_blocks(attribution))
-        errors.append(abs(attribution.sum() - expected_sum))
-    return {"row": split.test, "band_occlusion": np.stack(bands), "time_occlusion": np.stack(segments),
-            "integrated_gradients": np.stack(gradients), "max_probability_difference": difference,
-            "mean_completeness_error": np.mean(errors)}
-
-
-def load_published(clips, classes):
-    """Load the published probabilities of clips by the same model, split and seed.
-
-    Parameters
-    ----------
-    clips : sequence of str
-    classes : sequence of str
-
-    Returns
-    -------
-    np.ndarray [shape=(n_clips, n_classes)]
-    """
-    table = load_predictions("ravdess").query("model == @MODEL and seed == @SEED and split == @SPLIT")
-    return table.set_index("clip").loc[clips, [f"p_{name}" for name in classes]].to_numpy()
+        results.append((*explain.occlusion(classifier.predict_proba, x, class_index, baseline),
+                        explain.sum_over_blocks(attribution), abs(attribution.sum() - expected_sum)))
+    bands, segments, gradients, errors = map(np.stack, zip(*results, strict=True))
+    return {"row": split.test, "band_occlusion": bands, "time_occlusion": segments, "integrated_gradients": gradients,
+            "max_probability_difference": difference, "mean_completeness_error": errors.mean()}
 
 
 def main():

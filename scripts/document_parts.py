@@ -9,28 +9,15 @@ import pandas as pd
 
 from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import DATASETS
-from ser_utils.evaluation.metrics import (
-    bootstrap_ci,
-    confusion_matrix,
-    get_class_names,
-    recall_per_class,
-    summarize,
-)
-from ser_utils.evaluation.results import (
-    CORPUS_TITLES,
-    MAIN_MODELS,
-    RESULTS,
-    format_markdown_table,
-    format_percent,
-    get_headings,
-    load_predictions,
-    to_markdown,
-)
+from ser_utils.evaluation.metrics import bootstrap_ci, confusion_matrix, get_class_names, recall_per_class, summarize
+from ser_utils.evaluation.results import MAIN_MODELS, RESULTS, load_predictions
 from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
+from ser_utils.evaluation.tables import format_markdown_table, format_percent, get_headings, to_markdown
 from ser_utils.features.store import load_features
 from ser_utils.live.distortions import CONDITIONS
 from ser_utils.models.registry import DEPLOYED
 
+CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "ravdess-emodb": "RAVDESS and EMO-DB"}
 OVERVIEW_MODELS = ("chance", "original_cnn", "svm", *MAIN_MODELS, "ensemble", "cnn_robust", "cnn_robust_gender")
 HEADLINE = {"split": "speaker-independent", "target": "emotion"}
 
@@ -112,10 +99,8 @@ def step_duration(name):
 
 
 def format_duration(seconds):
-    """Format a duration with a unit that suits it."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+    """Format a duration in s or min."""
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.{1 if seconds < 10 else 0}f} s"
 
 
 # models/README.md
@@ -248,31 +233,29 @@ def robustness():
 def benchmarks():
     """All rows of the benchmark."""
     rows = read_json("benchmarks/results.json")["rows"]
-    return format_markdown_table(pd.DataFrame([{
-        "task": row["work"], "compared with": row["against"], "speed-up (range)": format_ratio(row),
-        "target": f"≥ {row['reach']:g}" if row["reach"] else "–", "time": format_time(row["seconds"]),
-        "time of the alternative": format_time(row["their_seconds"]),
-        "lower bound": f"{format_time(row['limit_seconds'])} ({row['limit']})" if row["limit"] else "–",
-        "peak memory, both (MB)": f"{row['memory_mb']}, {row['their_memory_mb']}",
-        "largest difference": "–" if row["difference"] is None else f"{row['difference']:.1g}"} for row in rows]))
+    return left_align(format_markdown_table(pd.DataFrame([{
+        "task": row["work"], "baseline": row["baseline"], "speed-up (range)": format_ratio(row),
+        "time": format_time(row["seconds"]), "time of the baseline": format_time(row["baseline_seconds"]),
+        "largest difference": "–" if row["max_difference"] is None else f"{row['max_difference']:.1g}"}
+        for row in rows])))
 
 
 def format_time(seconds):
     """Format a measured time with three significant digits."""
-    if seconds is None:
-        return "–"
     return f"{1000 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def format_ratio(row):
-    """Format the median speed-up and its range over repetitions."""
-    median, low, high = (f"{row[key]:.{0 if row['ratio'] >= 20 else 1}f}" for key in ("ratio", "low", "high"))
+    """Format the median speed-up and its range over the turns."""
+    decimals = 0 if row["ratio"] >= 20 else 1 if row["ratio"] >= 2 else 2
+    median, low, high = (f"{row[key]:.{decimals}f}" for key in ("ratio", "ratio_min", "ratio_max"))
     return f"{median} ({low}–{high})"
 
 
 def equality():
     """Largest differences between results that should be equal."""
-    return "\n".join(f"- {name}: {value:.1g}" for name, value in read_json("benchmarks/results.json")["equal"].items())
+    differences = read_json("benchmarks/results.json")["equality"]
+    return "\n".join(f"- {name}: {value:.1g}" for name, value in differences.items())
 
 
 def machine():
@@ -280,4 +263,4 @@ def machine():
     results = read_json("benchmarks/results.json")
     info = results["machine"]
     return (f"Measured on {info['date']}: {info['processor']}, {info['cores']} cores, {info['memory_gb']} GB of "
-            f"memory, {info['system']}, Python {info['python']}; {results['clips']} clips of {results['corpus']}.")
+            f"memory, {info['system']}, Python {info['python']}; {results['n_clips']} clips of {results['dataset']}.")

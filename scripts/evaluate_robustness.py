@@ -20,7 +20,7 @@ from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
 from ser_utils._utils.parallel import parallel_map
 from ser_utils.datasets.core import load_clips
 from ser_utils.evaluation import results, splits
-from ser_utils.evaluation.experiment import Run, cache_key
+from ser_utils.evaluation.experiment import Run, cache_key, make_predictions
 from ser_utils.features.spectral import mfcc, mfcc_dynamics, speaker_normalize
 from ser_utils.features.store import load_features
 from ser_utils.live.distortions import CONDITIONS
@@ -34,26 +34,14 @@ NORMALIZATIONS = ("speaker-normalized", "not normalized")  # conditions of the s
 CROSS_CORPUS = [Run(model, "cross-corpus", target, 0, 0, "test") for target, model in DEPLOYED.items()]
 
 
-def extract_distorted(item, condition):
-    """MFCCs of a recording under a condition; the item is (seed of the distortion, path)."""
-    seed, path = item
+def extract_distorted(seed_and_path, condition):
+    """MFCCs of a recording under a condition."""
+    seed, path = seed_and_path
     return mfcc(audio.trim(CONDITIONS[condition](audio.load(path), SR, seed)))
 
 
 def load_condition(condition, folder, clips):
-    """Extract or load the MFCCs of all clips under a condition.
-
-    Parameters
-    ----------
-    condition : str
-    folder : Path, optional
-        Recordings; not needed if build/robustness has the features.
-    clips : pd.DataFrame
-
-    Returns
-    -------
-    list of np.ndarray [shape=(n_frames, n_mfcc)]
-    """
+    """Load the MFCCs of all clips under a condition, or extract them from the recordings in a folder."""
     path = BUILD / f"{condition.replace(' ', '_')}.npz"
     if not path.is_file():
         files = load_clips(folder, "ravdess").set_index("clip").loc[clips["clip"], "file"]
@@ -65,54 +53,28 @@ def load_condition(condition, folder, clips):
         return np.split(archive["frames"], archive["offsets"][:-1])
 
 
-def make_rows(run, condition, clips, p, classes, ood_score):
-    """Assemble rows of a predictions table.
-
-    Parameters
-    ----------
-    run : Run
-    condition : str
-    clips : pd.DataFrame
-    p : np.ndarray [shape=(n_clips, n_classes)]
-    classes : sequence of str
-        Columns of `p`.
-    ood_score : sequence of float
-
-    Returns
-    -------
-    pd.DataFrame
-    """
+def build_table(run, condition, clips, rows, p, classes, ood_score):
+    """Build the predictions table of a condition from probabilities p [shape=(n_rows, n_classes)]."""
     p = pd.DataFrame(p, columns=list(classes)).reindex(columns=splits.sort_classes(classes))
-    rows = pd.DataFrame({
-        "model": run.model, "split": run.split, "test_corpus": clips["corpus"].to_numpy(), "target": run.target,
-        "condition": condition, "seed": run.seed, "fold": run.fold, "clip": clips["clip"].to_numpy(),
-        "speaker": clips["speaker"].to_numpy(), "label": splits.get_labels(clips, run.target).astype(str),
-        "ood_score": np.round(ood_score, 3)})
-    return rows.join(p.add_prefix("p_").round(4))
+    table = make_predictions(run, clips, rows, p.round(4))
+    table.insert(table.columns.get_loc("seed"), "condition", condition)
+    table.insert(table.columns.get_loc("label") + 1, "ood_score", np.round(ood_score, 3))
+    return table
 
 
 def list_runs(model, fold):
     """(condition, Run) of all predictions of a fold."""
-    run = partial(Run, model, target="emotion", seed=0, fold=fold, subset="test")
-    return [*((condition, run("speaker-independent")) for condition in CONDITIONS),
-            *((condition, run("enrollment-normalized")) for condition in NORMALIZATIONS)]
+    splits_by_condition = dict.fromkeys(CONDITIONS, "speaker-independent") | dict.fromkeys(
+        NORMALIZATIONS, "enrollment-normalized")
+    return [(condition, Run(model, split, "emotion", 0, fold, "test"))
+            for condition, split in splits_by_condition.items()]
 
 
-def evaluate_fold(item):
-    """Train a model on the other speakers of a fold and predict its test clips under all conditions.
-
-    Parameters
-    ----------
-    item : (model, fold)
-
-    Returns
-    -------
-    Path
-        Predictions table in build/robustness.
-    """
+def evaluate_fold(model_and_fold):
+    """Train a model without the test speakers of a fold and store its predictions of them under all conditions."""
     from export_onnx import compute_ood_reference, ood_distance
 
-    model, fold = item
+    model, fold = model_and_fold
     features = load_features()
     path = BUILD / f"{model}_{fold}_{cache_key(model, features)}.csv"
     if path.is_file():
@@ -129,8 +91,8 @@ def evaluate_fold(item):
     for condition, run in list_runs(model, fold):
         sequences, test = select_test(condition, features, train, fold, split.test)
         ood_score = [ood_distance(mfcc_dynamics(x), reference) for x in sequences]
-        tables.append(make_rows(run, condition, features.clips.iloc[test], classifier.predict_proba(sequences),
-                                classifier.classes_, ood_score))
+        tables.append(build_table(run, condition, features.clips, test, classifier.predict_proba(sequences),
+                                  classifier.classes_, ood_score))
     write_atomic(path, to_csv_bytes(pd.concat(tables)))
     return path
 
@@ -155,20 +117,18 @@ def evaluate_emodb(folder):
                for target, model in models.items()}
     for run in CROSS_CORPUS:
         rows = np.flatnonzero(clips["emotion"].isin(models["emotion"].classes) | (run.target == "gender"))
-        tables.append(make_rows(run, "clean", clips.iloc[rows],
-                                [outputs[run.target][row]["probabilities"] for row in rows], models[run.target].classes,
-                                [outputs["emotion"][row]["ood_score"] for row in rows]))
+        p, ood_score = ([outputs[target][row][name] for row in rows]
+                        for target, name in ((run.target, "probabilities"), ("emotion", "ood_score")))
+        tables.append(build_table(run, "clean", clips, rows, p, models[run.target].classes, ood_score))
     return tables
 
 
 def log_access(features):
     """Log the test-set evaluations before they begin."""
-    runs = {}
-    for model in MODELS:
-        for condition, run in (pair for fold in range(5) for pair in list_runs(model, fold)):
-            runs.setdefault(condition, []).append(run)
-    for condition, group in runs.items():
-        results.log_test_access(RESULTS, group, features, condition=condition)
+    pairs = [pair for model in MODELS for fold in range(5) for pair in list_runs(model, fold)]
+    for condition in (*CONDITIONS, *NORMALIZATIONS):
+        runs = [run for name, run in pairs if name == condition]
+        results.log_test_access(RESULTS, runs, features, condition=condition)
     return results.log_test_access(RESULTS, CROSS_CORPUS, features, condition="clean", corpus="emodb")
 
 

@@ -27,8 +27,7 @@ from ser_utils.features.spectral import DYNAMICS_OFFSET, FeatureConfig, dct_matr
 from ser_utils.models.augment import simulate_channel, vtlp
 from ser_utils.models.networks import keras, layers, ops
 
-N_DYNAMICS = 20  # MFCCs described by the out-of-distribution score
-DELTA_WIDTH = 9  # frames
+N_DYNAMICS, DELTA_WIDTH = 20, 9  # MFCCs described by the out-of-distribution score, and frames of their slope
 N_NEIGHBORS = 30  # with fewer, one clip covered by noise would accept all noise
 N_SIMULATED = 2  # copies of each reference clip through simulated channels
 PAD_MULTIPLE = 32  # as `pad_sequences`; strided convolutions depend on it
@@ -206,8 +205,7 @@ def export_onnx(model, path, metadata):
 
 def _calibrate(probabilities, classifier, temperature):
     """Mean over the warps, prior correction, temperature scaling."""
-    p = ops.reshape(probabilities, (-1, len(classifier.tta_warps), len(classifier.classes_)))
-    p = ops.mean(p, axis=1)
+    p = ops.mean(ops.reshape(probabilities, (-1, len(classifier.tta_warps), len(classifier.classes_))), axis=1)
     if classifier.prior_correction:
         p = p / classifier.class_prior_.astype(np.float32)
     p = ops.power(p, 1 / temperature)
@@ -224,8 +222,7 @@ class _MFCC(layers.Layer):
 
     def __init__(self, config, **kwargs):
         super().__init__(**kwargs)
-        self.config = config
-        n_fft = config.n_fft
+        self.config, n_fft = config, config.n_fft
         self.a = a = max(d for d in range(1, math.isqrt(n_fft) + 1) if n_fft % d == 0)
         self.b = b = n_fft // a
         k1, n2, k2 = np.arange(a), np.arange(b), np.arange(n_fft // 2 // a + 1)
@@ -269,8 +266,7 @@ class _Preprocessing(layers.Layer):
 
     def __init__(self, classifier, **kwargs):
         super().__init__(**kwargs)
-        self.mean, self.scale = classifier.mean_, classifier.scale_
-        self.normalize_level = classifier.normalize_level
+        self.mean, self.scale, self.normalize_level = classifier.mean_, classifier.scale_, classifier.normalize_level
         identity = np.eye(classifier.n_features_in_, dtype=np.float32)
         warps = [vtlp(identity, warp) if warp else identity for warp in classifier.tta_warps]
         self.warps = np.stack(warps)[:, :, :len(self.mean)]

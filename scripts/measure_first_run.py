@@ -38,8 +38,7 @@ def copy_samples(folder):
     names = [f"{index:02d}{Path(file).suffix}" for index, file in enumerate(clips["file"])]
     for file, name in zip(clips["file"], names, strict=True):
         shutil.copy(SAMPLES / file, folder / name)
-    table = clips.assign(file=names)[["file", "emotion", "speaker", "gender"]]
-    (folder / "my.csv").write_bytes(to_csv_bytes(table))
+    (folder / "my.csv").write_bytes(to_csv_bytes(clips.assign(file=names)[["file", "emotion", "speaker", "gender"]]))
 
 
 def run_step(command, clone, home):

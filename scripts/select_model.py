@@ -79,8 +79,7 @@ def main():
     clips = load_features().clips
     runs = plan_runs(options.model, ["nested-cv"], seeds=options.seed, clips=clips)
     predictions = run_experiment(runs, n_jobs=options.jobs)[0]["emotion"]
-    order = predictions["model"].map(options.model.index).argsort(kind="stable")
-    table = selection_table(predictions.iloc[order], clips)
+    table = selection_table(predictions.sort_values("model", key=lambda names: names.map(options.model.index)), clips)
     print(table.to_string())
     print("choice of each fold:", table.filter(like="fold").idxmax().to_dict())
 

@@ -79,14 +79,12 @@ def synthesize_music(rng, t):
     return y
 
 
-SOUNDS = {"colored noise": synthesize_noise, "mains hum": synthesize_hum, "synthetic music": synthesize_music}
-
-
-def synthesize_sounds(seed=0, n=N_SOUNDS):
+def synthesize_sounds(seed=0):
     """MFCC dynamics of synthetic sounds without speech, by kind."""
     rng, t = np.random.default_rng(seed), np.arange(int(SEGMENT_DURATION * SR)) / SR
-    return {kind: [_dynamics(y / np.abs(y).max() / 2) for y in (synthesize(rng, t) for _ in range(n))]
-            for kind, synthesize in SOUNDS.items()}
+    kinds = {"colored noise": synthesize_noise, "mains hum": synthesize_hum, "synthetic music": synthesize_music}
+    return {kind: [_dynamics(y / np.abs(y).max() / 2) for y in (synthesize(rng, t) for _ in range(N_SOUNDS))]
+            for kind, synthesize in kinds.items()}
 
 
 def read_segments(path):
@@ -130,21 +128,14 @@ def evaluate_ood(features, recordings=()):
         speech.append(np.array([ood_distance(dynamics[row], reference) for row in split.test]))
         for name, segments in sounds.items():
             other[name].append(np.array([ood_distance(segment, reference) for segment in segments]))
-    limit = float(np.quantile(np.concatenate(speech), 1 - FALSE_POSITIVE_RATE))
-    detection = {name: {"auroc": float(np.mean([_auroc(*pair) for pair in zip(speech, distances, strict=True)])),
-                        "flagged_fraction": float(np.mean(np.concatenate(distances) > limit))}
-                 for name, distances in other.items()}
-    return limit, {"ood_detection": detection, "ood_false_positive_rate_by_fold": _false_positive_rates(speech)}
-
-
-def _auroc(speech, other):
-    return roc_auc_score(np.repeat([0, 1], [len(speech), len(other)]), np.concatenate([speech, other]))
-
-
-def _false_positive_rates(speech):
-    limits = [np.quantile(np.concatenate(speech[:fold] + speech[fold + 1:]), 1 - FALSE_POSITIVE_RATE)
-              for fold in range(len(speech))]
-    return [float(np.mean(distances > limit)) for distances, limit in zip(speech, limits, strict=True)]
+    limit, *limits = (float(np.quantile(np.concatenate(speech[:fold] + speech[fold + 1:]), 1 - FALSE_POSITIVE_RATE))
+                      for fold in (len(speech), *range(len(speech))))  # of all folds, and without each fold
+    detection = {name: {"auroc": float(np.mean([
+        roc_auc_score(np.repeat([0, 1], [len(a), len(b)]), np.concatenate([a, b]))
+        for a, b in zip(speech, distances, strict=True)])),
+        "flagged_fraction": float(np.mean(np.concatenate(distances) > limit))} for name, distances in other.items()}
+    rates = [float(np.mean(distances > limit)) for distances, limit in zip(speech, limits, strict=True)]
+    return limit, {"ood_detection": detection, "ood_false_positive_rate_by_fold": rates}
 
 
 def compute_neutral_mean_std(features):

@@ -5,13 +5,7 @@ import sys
 
 
 def run():
-    """Run the command line in this process.
-
-    Returns
-    -------
-    int
-        The exit status, as :func:`ser_utils.cli.main` returns it.
-    """
+    """Run the command line and return its exit status (int)."""
     _discard_native_stderr()
     from ser_utils.cli import main
 
@@ -19,9 +13,8 @@ def run():
 
 
 def _discard_native_stderr():
-    # The decoders of libsndfile and TensorFlow write messages straight to file descriptor 2, past Python. They go to
-    # the null device once for the whole process and for its workers, which inherit the descriptor; sys.stderr moves to
-    # a duplicate of the original one. This is for an application to decide, so no library function does it.
+    # libsndfile's decoders and TensorFlow write messages to file descriptor 2, past sys.stderr. The descriptor goes to
+    # the null device, also for worker processes, which inherit it; sys.stderr keeps a duplicate of the original one.
     if sys.stderr is None:  # started with standard error closed
         return
     original = os.dup(2)

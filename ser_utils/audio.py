@@ -11,10 +11,9 @@ from ser_utils._utils.files import printable
 MIN_DURATION, MAX_DURATION = 0.1, 60.0  # s, of one utterance
 SILENCE_DB = -80.0  # dBFS; the quietest 16-bit recordings of the corpora peak near -70
 MAX_AMPLITUDE = 10.0  # full scale is 1; floating-point files may exceed it
-SAMPLE_RATES = 4000, 384_000  # Hz
+MIN_SR, MAX_SR = 4000, 384_000  # Hz
 MAX_CHANNELS = 16
 BLOCK_SIZE = 2 ** 20  # samples per read
-MAX_WAV_CHUNKS = 1000  # searched for the chunk "data"
 
 
 class AudioError(ValueError):
@@ -43,7 +42,7 @@ class AudioError(ValueError):
 
 
 def load(path, sr=16000):
-    """Load a recording as mono at a given sampling rate.
+    """Load a recording as mono and resample it.
 
     Parameters
     ----------
@@ -97,8 +96,7 @@ def read(path):
     with open_audio(path) as sound:
         sr, max_samples = sound.samplerate, int(MAX_DURATION * sound.samplerate) + 1
         blocks = [np.empty(0, np.float32)]
-        while sum(map(len, blocks)) < max_samples and len(
-                block := read_samples(path, sound, min(BLOCK_SIZE, max_samples))):
+        while sum(map(len, blocks)) < max_samples and len(block := read_samples(path, sound, BLOCK_SIZE)):
             blocks.append(to_mono(block))
         y = np.concatenate(blocks)[:max_samples]
         check_complete(path, min(sound.frames, max_samples), len(y), sr)
@@ -127,20 +125,24 @@ def open_audio(path):
 
     path = Path(path)
     try:
-        _check_file(path)
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):  # reading a pipe would block
+            raise AudioError(path, "cannot be opened (it is not a regular file)", "name a recording")
+        if info.st_size == 0:
+            raise AudioError(path, "the file is empty (0 bytes)", "download or record it again")
+        if path.suffix.lower() == ".raw":
+            raise AudioError(path, "raw samples have no header with their format", "convert it to WAV or FLAC")
         with path.open("rb") as handle, soundfile.SoundFile(handle) as sound:
-            if not SAMPLE_RATES[0] <= sound.samplerate <= SAMPLE_RATES[1] or sound.channels > MAX_CHANNELS:
-                raise AudioError(path, f"{sound.samplerate} Hz and {sound.channels} channels, outside "
-                                 f"{SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} Hz and {MAX_CHANNELS} channels",
+            if not MIN_SR <= sound.samplerate <= MAX_SR or sound.channels > MAX_CHANNELS:
+                limits = f"{MIN_SR} to {MAX_SR} Hz and {MAX_CHANNELS} channels"
+                raise AudioError(path, f"{sound.samplerate} Hz and {sound.channels} channels, outside {limits}",
                                  "convert it to 16 kHz mono")
             yield sound
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise AudioError(path, f"not a readable recording ({reason})", "convert it to WAV or FLAC, or remove it"
-                         ) from error
+        raise AudioError(path, f"not a readable recording ({reason})", "convert it to WAV or FLAC") from error
     except OSError as error:
-        raise AudioError(path, f"cannot be opened ({error.strerror})", "check that it exists and is readable"
-                         ) from error
+        raise AudioError(path, f"cannot be opened ({error.strerror})", "check its path and permissions") from error
 
 
 def read_samples(path, sound, n):
@@ -165,8 +167,8 @@ def read_samples(path, sound, n):
     """
     y = sound.read(n, dtype="float32", always_2d=True)
     if not np.abs(y).max(initial=0) <= MAX_AMPLITUDE:
-        reason = f"samples reach {np.abs(y).max():.0f}, where full scale is 1" if np.isfinite(y).all() else \
-            "it contains NaN or infinite samples"
+        peak = f"samples up to {np.abs(y).max():.0f}, beyond the full scale of 1"
+        reason = peak if np.isfinite(y).all() else "NaN or infinite samples"
         raise AudioError(path, reason, "export it again as 16-bit PCM")
     return y
 
@@ -200,9 +202,11 @@ def resample(y, orig_sr, target_sr):
     -------
     np.ndarray [shape=(n * target_sr / orig_sr,)]
     """
+    if orig_sr == target_sr or not y.size:
+        return y
     import soxr
 
-    return y if orig_sr == target_sr or not y.size else soxr.resample(y, orig_sr, target_sr, quality="HQ")
+    return soxr.resample(y, orig_sr, target_sr, quality="HQ")
 
 
 def stream_blocks(read, sr, block_seconds, hop_seconds):
@@ -267,12 +271,10 @@ def check_complete(path, n_expected, n_read, sr):
         If the file is truncated.
     """
     if n_read < n_expected:
-        raise AudioError(path, f"truncated: the header states {n_expected / sr:.2f} s, the file contains "
-                         f"{n_read / sr:.2f} s", "download it again")
+        raise AudioError(path, f"truncated after {n_read / sr:.2f} of {n_expected / sr:.2f} s", "download it again")
     stated, found = _wav_data_bytes(path)
     if found < stated < 0xFFFFFF00:  # the largest values mark a stream of unknown length
-        raise AudioError(path, f"truncated: the header states {stated} bytes of audio, the file contains {found}",
-                         "download it again")
+        raise AudioError(path, f"truncated after {found} of {stated} bytes of audio", "download it again")
 
 
 def frame(y, frame_length, hop_length):
@@ -281,15 +283,13 @@ def frame(y, frame_length, hop_length):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-    frame_length : int > 0
-        In samples.
+    frame_length : int > 0, in samples
     hop_length : int > 0
         In samples.
 
     Returns
     -------
-    np.ndarray [shape=(1 + n // hop_length, frame_length)]
-        A view of the padded signal.
+    np.ndarray [shape=(1 + n // hop_length, frame_length)], a view of the padded signal
 
     Examples
     --------
@@ -308,15 +308,13 @@ def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
     y : np.ndarray [shape=(n,)]
     top_db : float > 0, default 35
         Threshold in dB below the loudest frame.
-    frame_length : int > 0, default 2048
-        In samples.
+    frame_length : int > 0, default 2048, in samples
     hop_length : int > 0, default 512
         In samples.
 
     Returns
     -------
-    np.ndarray [shape=(m,)]
-        A view of `y`.
+    np.ndarray [shape=(m,)], a view of `y`
 
     Examples
     --------
@@ -330,22 +328,12 @@ def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
     return y[loud[0] * hop_length:min(len(y), (loud[-1] + 1) * hop_length)] if loud.size else y[:0]
 
 
-def _check_file(path):
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):  # reading a pipe would block
-        raise AudioError(path, "cannot be opened (it is not a regular file)", "name a recording")
-    if info.st_size == 0:
-        raise AudioError(path, "the file is empty (0 bytes)", "download or record it again")
-    if path.suffix.lower() == ".raw":
-        raise AudioError(path, "raw samples have no header with their format", "convert it to WAV or FLAC")
-
-
 def _wav_data_bytes(path):
-    """Bytes of audio stated in a WAV header and present in the file; libsndfile reads a truncated WAV without error."""
+    """Bytes of audio stated in a WAV header and found in the file; libsndfile reads a truncated WAV without error."""
     with path.open("rb") as handle:
         if handle.read(12)[:4] != b"RIFF":
             return 0, 0
-        for _ in range(MAX_WAV_CHUNKS):
+        for _ in range(1000):  # chunks
             if len(chunk := handle.read(8)) < 8:
                 break
             size = int.from_bytes(chunk[4:], "little")
@@ -358,12 +346,11 @@ def _wav_data_bytes(path):
 def _check_signal(path, y, sr):
     if not len(y):
         raise AudioError(path, "it contains no samples", "record it again")
-    duration, limits = len(y) / sr, f"outside {MIN_DURATION} to {MAX_DURATION:.0f} s"
+    duration = len(y) / sr
     if duration > MAX_DURATION:
-        raise AudioError(path, f"its duration is more than {MAX_DURATION:.0f} s, {limits}", "cut it to one utterance")
+        raise AudioError(path, f"lasts more than {MAX_DURATION:.0f} s", "cut it to one utterance")
     if duration < MIN_DURATION:
-        raise AudioError(path, f"its duration is {duration:.2f} s, {limits}", "record a whole utterance")
+        raise AudioError(path, f"lasts {duration:.2f} s, less than {MIN_DURATION} s", "record a whole utterance")
     peak = float(y.max() - y.min()) / 2  # without DC offset
     if peak < 10 ** (SILENCE_DB / 20):
-        raise AudioError(path, f"silent (peak {20 * np.log10(peak + 1e-12):.0f} dBFS)",
-                         "check the microphone or the export")
+        raise AudioError(path, f"silent (peak {20 * np.log10(peak + 1e-12):.0f} dBFS)", "check the microphone")

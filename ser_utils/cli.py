@@ -11,7 +11,7 @@ from ser_utils import __version__
 from ser_utils.datasets.core import CUSTOM, DATASETS, TARGETS, data_home, find_recordings
 
 BUILD = Path("build")
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CUSTOM_FORMAT = "a CSV with columns file and emotion, or a folder with one sub-folder per emotion"
 
 
 def main(arguments=None):
@@ -47,8 +47,8 @@ def main(arguments=None):
         try:
             return options.command(options)
         except (ValueError, OSError, RuntimeError) as error:
-            disk_full = getattr(error, "errno", None) in DISK_FULL
-            remedy = "; free disk space and run the command again: completed work is kept" if disk_full else ""
+            is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            remedy = "; free disk space and run the command again: completed work is kept" if is_full else ""
             print(f"error: {error}{remedy}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
@@ -65,105 +65,25 @@ def _parser():
                                      "speaker-independent evaluation and prediction.")
     parser.add_argument("--version", action="version", version=f"ser_utils {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_datasets, _add_download, _add_extract, _add_evaluate, _add_predict, _add_audit):
-        add(commands)
+    for name, (command, summary, examples, arguments) in COMMANDS.items():
+        added = commands.add_parser(name, help=summary, description=command.__doc__, epilog=f"examples:\n{examples}",
+                                    formatter_class=argparse.RawDescriptionHelpFormatter)
+        added.set_defaults(command=command)
+        for argument, settings in arguments.items():
+            added.add_argument(argument, **settings)
     return parser
-
-
-def _add_command(commands, name, command, summary, examples):
-    """Add a sub-command whose help ends with examples."""
-    added = commands.add_parser(name, help=summary, description=command.__doc__, epilog=f"examples:\n{examples}",
-                                formatter_class=argparse.RawDescriptionHelpFormatter)
-    added.set_defaults(command=command)
-    return added
-
-
-def _add_workers(command, scheduler=True):
-    command.add_argument("--jobs", type=int, default=-1, metavar="N", help="number of processes (default: all cores)")
-    if scheduler:
-        command.add_argument("--scheduler", metavar="ADDRESS",
-                             help="run on the workers of this Dask scheduler instead, such as tcp://host:8786")
-
-
-def _add_datasets(commands):
-    _add_command(commands, "datasets", _datasets, "list the supported datasets and where they are installed",
-                 "  ser datasets")
-
-
-def _add_download(commands):
-    download = _add_command(commands, "download", _download, "download a dataset",
-                            "  ser download ravdess\n  ser download emodb /data/emodb")
-    download.add_argument("dataset", choices=list(DATASETS), metavar="NAME", help=f"one of {', '.join(DATASETS)}")
-    download.add_argument("folder", nargs="?", metavar="FOLDER", help="default: data/raw/NAME")
-
-
-def _add_extract(commands):
-    extract = _add_command(
-        commands, "extract", _extract, "compute the features of a dataset",
-        "  ser extract /data/ravdess\n  ser extract my_clips.csv --dataset custom --no-f0")
-    extract.add_argument("folder", nargs="?", metavar="FOLDER",
-                         help="folder of recordings, searched recursively (default: SER_DATA, else data/raw/NAME); "
-                              "with --dataset custom a CSV with columns file and emotion, or a folder with one "
-                              "sub-folder per emotion")
-    extract.add_argument("--dataset", default="ravdess", choices=[*DATASETS, CUSTOM], metavar="NAME",
-                         help=f"one of {', '.join(DATASETS)}, {CUSTOM} (default: %(default)s)")
-    extract.add_argument("--out", metavar="DIR", help="default: build/features/NAME")
-    extract.add_argument("--no-f0", action="store_true",
-                         help="omit the fundamental frequency, by far the slowest descriptor; no model uses it")
-    _add_workers(extract)
-    extract.add_argument("--strict", action="store_true", help="exit with status 1 if a file was skipped")
-
-
-def _add_evaluate(commands):
-    evaluate = _add_command(
-        commands, "evaluate", _evaluate, "train models and evaluate them on unseen speakers",
-        "  ser evaluate --model svm cnn\n  ser evaluate --model my_package.models:Classifier --fold 0\n"
-        "  ser evaluate --features data/ravdess build/features/emodb --split cross-corpus --model cnn --test")
-    evaluate.add_argument("--model", nargs="+", metavar="NAME",
-                          help="chance, svm, original_cnn, mlp, lstm, cnn, cnn_robust, or a scikit-learn classifier as "
-                               "package.module:Class (default: mlp lstm cnn; with --test, all published runs)")
-    evaluate.add_argument("--split", nargs="+", metavar="NAME",
-                          help="default: speaker-independent; an unknown name lists all splits")
-    evaluate.add_argument("--target", choices=TARGETS, help="default: emotion")
-    evaluate.add_argument("--seed", nargs="+", type=int, metavar="N", help="default: 0")
-    evaluate.add_argument("--fold", nargs="+", type=int, metavar="N", help="default: all folds")
-    evaluate.add_argument("--features", nargs="+", metavar="DIR",
-                          help="feature folders (default: data/ravdess); several for --split cross-corpus")
-    evaluate.add_argument("--out", metavar="DIR", help="predictions on the validation sets (default: build/experiment)")
-    evaluate.add_argument("--test", action="store_true",
-                          help="evaluate on the test sets; each access is logged in test_access.csv beside the results")
-    evaluate.add_argument("--results", metavar="DIR", help="predictions on the test sets (default: build/results)")
-    _add_workers(evaluate)
-
-
-def _add_predict(commands):
-    predict = _add_command(commands, "predict", _predict, "predict the emotion in recordings",
-                           "  ser predict recording.wav\n  ser predict --json *.flac")
-    predict.add_argument("file", nargs="+", metavar="FILE", help="WAV, FLAC, OGG or MP3, 0.3 s to one hour")
-    predict.add_argument("--json", action="store_true", help="print one JSON object per line and file")
-
-
-def _add_audit(commands):
-    audit = _add_command(commands, "audit", _audit, "check a train/test split for data leakage",
-                         "  ser audit train.csv test.csv\n  ser audit clips.csv   (with a column subset)")
-    audit.add_argument("table", nargs="+", metavar="CSV",
-                       help="training, test and optionally validation table, or one table with a column subset; "
-                            "columns file and emotion, speaker if known")
-    _add_workers(audit, scheduler=False)
 
 
 def _datasets(options):
     """List the supported datasets: size, emotions, licence, and the installed copy or how to obtain one."""
     for name, dataset in DATASETS.items():
         folder = data_home(name)
-        n_installed = sum(dataset.match(path) is not None for path in find_recordings(folder))
-        installed = f"installed: {n_installed} clips in {folder}" if n_installed else \
-            f"not installed: {dataset.how_to_get}"
+        n = sum(dataset.match(path) is not None for path in find_recordings(folder))
+        installed = f"installed: {n} clips in {folder}" if n else f"not installed: {dataset.how_to_get}"
         print(f"{name:<13} {dataset.title}: {dataset.n_clips} clips, {dataset.n_speakers} speakers, "
               f"{len(dataset.emotions)} emotions ({', '.join(dataset.emotions)})\n"
               f"{'':<13} licence: {dataset.licence}; {dataset.homepage}\n{'':<13} {installed}\n")
-    print(f"{CUSTOM:<13} your recordings: a CSV with columns file and emotion, or a folder with one sub-folder per "
-          "emotion")
+    print(f"{CUSTOM:<13} your recordings: {CUSTOM_FORMAT}")
     return 0
 
 
@@ -175,7 +95,7 @@ def _download(options):
     dataset = DATASETS[options.dataset]
     folder = download(dataset, options.folder)
     print(f"{len(load_clips(folder, dataset.name))} clips: {folder}\n"
-          f"Licence: {dataset.licence}. Cite: {dataset.citation}.")
+          f"licence: {dataset.licence}; please cite {dataset.citation}")
     return 0
 
 
@@ -184,8 +104,7 @@ def _extract(options):
     from ser_utils.datasets.core import custom_name
     from ser_utils.features.store import extract_features
 
-    is_custom = options.dataset == CUSTOM and options.folder
-    name = custom_name(options.folder) if is_custom else options.dataset
+    name = custom_name(options.folder) if options.dataset == CUSTOM and options.folder else options.dataset
     out = Path(options.out or BUILD / "features" / name)
     features, errors = extract_features(options.folder, out, options.dataset, f0=not options.no_f0, n_jobs=options.jobs,
                                         scheduler=options.scheduler)
@@ -200,61 +119,39 @@ def _evaluate(options):
     """Train each model on each fold and evaluate it on the validation speakers or, with --test, the test speakers."""
     import traceback
 
-    from ser_utils.evaluation.experiment import RunError
-
-    try:
-        return _evaluate_test(options) if options.test else _evaluate_validation(options)
-    except RunError as error:  # raised by the code of a model: show where
-        traceback.print_exception(error.__cause__)
-        raise
-
-
-def _evaluate_validation(options):
     import pandas as pd
 
-    from ser_utils.evaluation import experiment, metrics, results
+    from ser_utils.evaluation import experiment, metrics, results, tables
     from ser_utils.features.store import RAVDESS_FEATURES, load_features
 
-    features = options.features or RAVDESS_FEATURES
-    clips = load_features(features).clips
-    predictions, histories = experiment.run_experiment(_plan(options, clips, "validation"), features, BUILD / "runs",
-                                                       n_jobs=options.jobs, scheduler=options.scheduler)
-    experiment.save_experiment(Path(options.out or BUILD / "experiment"), predictions, histories)
-    summary = pd.concat([metrics.summarize(table) for table in predictions.values()], ignore_index=True)
-    folder = results.RESULTS / results.corpus_name(clips)
-    published = results.load_summary(folder) if results.has_predictions(folder) else None
-    print(results.compare_with_published(summary, published))
-    return 0
-
-
-def _evaluate_test(options):
-    import pandas as pd
-
-    from ser_utils.evaluation import metrics, results
-    from ser_utils.features.store import RAVDESS_FEATURES, load_features
-
-    features = options.features or RAVDESS_FEATURES
-    clips, folder = load_features(features).clips, Path(options.results or BUILD / "results")
-    if options.model:
-        runs = _plan(options, clips, "test")
+    features, folder = options.features or RAVDESS_FEATURES, Path(options.results or BUILD / "results")
+    clips, workers = load_features(features).clips, {"n_jobs": options.jobs, "scheduler": options.scheduler}
+    if options.model or not options.test:
+        runs = experiment.plan_runs(options.model or results.MAIN_MODELS, options.split or ["speaker-independent"],
+                                    options.target or "emotion", options.seed or [0], options.fold,
+                                    "test" if options.test else "validation", clips)
     elif any(value is not None for value in (options.split, options.target, options.seed, options.fold)):
         raise ValueError("--test without --model evaluates all published runs; name the models with --model to choose "
                          "split, target, seed or fold")
     else:
         runs = results.published_runs(clips)
-    predictions = results.evaluate_test(runs, features, folder, BUILD / "runs", n_jobs=options.jobs,
-                                        scheduler=options.scheduler)
-    summary = pd.concat([metrics.summarize(table) for table in predictions.values()], ignore_index=True)
-    print(f"{results.to_markdown(summary)}\n\npredictions and log of this test-set evaluation: {folder}")
+    try:
+        if options.test:
+            predictions = results.evaluate_test(runs, features, folder, BUILD / "runs", **workers)
+        else:
+            predictions, histories = experiment.run_experiment(runs, features, BUILD / "runs", **workers)
+    except experiment.RunError as error:  # raised by the code of a model: show where
+        traceback.print_exception(error.__cause__)
+        raise
+    summary = pd.concat(map(metrics.summarize, predictions.values()), ignore_index=True)
+    if options.test:
+        print(f"{tables.to_markdown(summary)}\n\npredictions and log of this test-set evaluation: {folder}")
+        return 0
+    experiment.save_experiment(Path(options.out or BUILD / "experiment"), predictions, histories)
+    published = results.RESULTS / results.corpus_name(clips)
+    print(tables.compare_with_published(
+        summary, results.load_summary(published) if results.has_predictions(published) else None))
     return 0
-
-
-def _plan(options, clips, subset):
-    """List the runs that the options select."""
-    from ser_utils.evaluation import experiment, results
-
-    return experiment.plan_runs(options.model or results.MAIN_MODELS, options.split or ["speaker-independent"],
-                                options.target or "emotion", options.seed or [0], options.fold, subset, clips)
 
 
 def _predict(options):
@@ -288,3 +185,54 @@ def _audit(options):
     findings = split_audit.audit_split(clips, n_jobs=options.jobs)
     print(split_audit.format_report(clips, findings))
     return int(any(finding.severity == "leak" for finding in findings))
+
+
+JOBS = {"type": int, "default": -1, "metavar": "N", "help": "number of processes (default: all cores)"}
+SCHEDULER = {"metavar": "ADDRESS", "help": "run on the workers of this Dask scheduler, such as tcp://host:8786"}
+COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
+    "datasets": (_datasets, "list the supported datasets and where they are installed", "  ser datasets", {}),
+    "download": (_download, "download a dataset", "  ser download ravdess\n  ser download emodb /data/emodb", {
+        "dataset": {"choices": list(DATASETS), "metavar": "NAME", "help": f"one of {', '.join(DATASETS)}"},
+        "folder": {"nargs": "?", "metavar": "FOLDER", "help": "default: data/raw/NAME"}}),
+    "extract": (
+        _extract, "compute the features of a dataset",
+        "  ser extract /data/ravdess\n  ser extract my_clips.csv --dataset custom --no-f0", {
+            "folder": {"nargs": "?", "metavar": "FOLDER",
+                       "help": "folder of recordings, searched recursively (default: SER_DATA, else data/raw/NAME); "
+                               f"with --dataset custom {CUSTOM_FORMAT}"},
+            "--dataset": {"default": "ravdess", "choices": [*DATASETS, CUSTOM], "metavar": "NAME",
+                          "help": f"one of {', '.join(DATASETS)}, {CUSTOM} (default: %(default)s)"},
+            "--out": {"metavar": "DIR", "help": "default: build/features/NAME"},
+            "--no-f0": {"action": "store_true",
+                        "help": "omit the fundamental frequency, by far the slowest descriptor; no model uses it"},
+            "--jobs": JOBS, "--scheduler": SCHEDULER,
+            "--strict": {"action": "store_true", "help": "exit with status 1 if a file was skipped"}}),
+    "evaluate": (
+        _evaluate, "train models and evaluate them on unseen speakers",
+        "  ser evaluate --model svm cnn\n  ser evaluate --model my_package.models:Classifier --fold 0\n"
+        "  ser evaluate --features data/ravdess build/features/emodb --split cross-corpus --model cnn --test", {
+            "--model": {"nargs": "+", "metavar": "NAME",
+                        "help": "chance, svm, original_cnn, mlp, lstm, cnn, cnn_robust, or a scikit-learn classifier "
+                                "package.module:Class (default: mlp lstm cnn; with --test, all published runs)"},
+            "--split": {"nargs": "+", "metavar": "NAME",
+                        "help": "default: speaker-independent; an unknown name lists all splits"},
+            "--target": {"choices": TARGETS, "help": "default: emotion"},
+            "--seed": {"nargs": "+", "type": int, "metavar": "N", "help": "default: 0"},
+            "--fold": {"nargs": "+", "type": int, "metavar": "N", "help": "default: all folds"},
+            "--features": {"nargs": "+", "metavar": "DIR",
+                           "help": "feature folders (default: data/ravdess); several for --split cross-corpus"},
+            "--out": {"metavar": "DIR", "help": "predictions on the validation sets (default: build/experiment)"},
+            "--test": {"action": "store_true", "help": "evaluate on the test sets, and log it in test_access.csv"},
+            "--results": {"metavar": "DIR", "help": "predictions on the test sets (default: build/results)"},
+            "--jobs": JOBS, "--scheduler": SCHEDULER}),
+    "predict": (
+        _predict, "predict the emotion in recordings", "  ser predict recording.wav\n  ser predict --json *.flac", {
+            "file": {"nargs": "+", "metavar": "FILE", "help": "WAV, FLAC, OGG or MP3, 0.3 s to one hour"},
+            "--json": {"action": "store_true", "help": "print one JSON object per line and file"}}),
+    "audit": (
+        _audit, "check a train/test split for data leakage",
+        "  ser audit train.csv test.csv\n  ser audit clips.csv   (with a column subset)", {
+            "table": {"nargs": "+", "metavar": "CSV",
+                      "help": "tables of training, test and optionally validation set, or one with a column subset; "
+                              "columns file and emotion, speaker if known"},
+            "--jobs": JOBS})}

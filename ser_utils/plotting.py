@@ -8,8 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ser_utils.datasets.core import EMOTIONS
-from ser_utils.evaluation.metrics import MIN_SPEAKERS, confusion_matrix, get_class_names, recall_per_class
-from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
+from ser_utils.evaluation import metrics
 from ser_utils.features.spectral import FeatureConfig, log_mel_spectrogram, mel_frequencies
 
 SEQUENTIAL_CMAP = "Blues"  # light to dark, so that zero recedes into the page
@@ -47,8 +46,7 @@ def get_style(name, index=0):
     >>> get_style("cnn"), get_style("my_model", 1)
     ({'color': '#0072B2', 'marker': 'P'}, {'color': '#BB7700', 'marker': 's'})
     """
-    default = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]}
-    return STYLES.get(name, default)
+    return STYLES.get(name, {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)]})
 
 
 def use_style():
@@ -100,6 +98,8 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
     >>> [text.get_text() for text in ax.texts]
     ['80', '(8)', '20', '(2)', '0', '100', '(10)']
     """
+    from seaborn.utils import relative_luminance
+
     n = cm.sum(axis=1)
     values = 100 * cm / np.maximum(n, 1)[:, None] if normalize else cm
     ax = _get_axes(ax, (2.0 + 0.58 * len(classes), 1.4 + 0.58 * len(classes)))
@@ -115,7 +115,9 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
     ax.spines[:].set_visible(False)
     for row, column in np.ndindex(cm.shape):
         text = "<1" if 0 < values[row, column] < 0.5 else f"{values[row, column]:.0f}"
-        color = "0.6" if cm[row, column] == 0 else _contrasting_color(image.to_rgba(values[row, column]))
+        # black or white, whichever has the higher contrast (WCAG)
+        color = ("0.6" if cm[row, column] == 0 else
+                 "black" if relative_luminance(image.to_rgba(values[row, column])) > 0.179 else "white")
         has_count = normalize and show_counts and cm[row, column] > 0
         ax.text(column, row - 0.13 * has_count, text, ha="center", va="center", color=color, fontsize=10)
         if has_count:
@@ -125,18 +127,10 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
     return ax
 
 
-def _contrasting_color(background):
-    """Black or white, whichever has the higher contrast on an sRGB color (WCAG relative luminance)."""
-    rgb = np.array(background[:3])
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
-
-
 def plot_recall_per_class(predictions, ax=None):
     """Plot the recall of each class for each model, with chance level.
 
-    Error bars are 95 % bootstrap confidence intervals over speakers. They are drawn for splits with unseen test
-    speakers, of six speakers at least.
+    Error bars are 95 % bootstrap confidence intervals over speakers, drawn if `has_unseen_speakers`.
 
     Parameters
     ----------
@@ -158,29 +152,21 @@ def plot_recall_per_class(predictions, ax=None):
     >>> ax.lines[0].get_ydata().tolist(), ax.get_ylabel()
     ([100.0, 0.0], 'recall (%)')
     """
-    classes = get_class_names(predictions)
+    classes = metrics.get_class_names(predictions)
     models = list(predictions.groupby("model", sort=False))
     ax = _get_axes(ax, (8.4, 3.8))
     for index, (model, rows) in enumerate(models):
         x = np.arange(len(classes)) + 0.6 * ((index + 0.5) / len(models) - 0.5)  # side by side within a class
-        recall = recall_per_class(confusion_matrix(rows))
-        ci = _recall_ci(rows)
-        ax.errorbar(x, 100 * recall, 100 * np.abs(ci - recall) if ci is not None else None, **get_style(model, index),
-                    linestyle="", capsize=2, label=model)
+        recall, error = metrics.recall_per_class(metrics.confusion_matrix(rows)), None
+        if metrics.has_unseen_speakers(rows):
+            resampled = metrics.recall_per_class(metrics.resample_speakers(rows.assign(seed=0))[0])  # all seeds pooled
+            error = 100 * np.abs(np.nanquantile(resampled, [0.025, 0.975], axis=0) - recall)
+        ax.errorbar(x, 100 * recall, error, **get_style(model, index), linestyle="", capsize=2, label=model)
     ax.axhline(100 / len(classes), color="0.4", linewidth=1, linestyle="--", label="chance")
     ax.set_xticks(range(len(classes)), [name.replace("_", " ") for name in classes], rotation=30, ha="right")
     ax.set(xlabel="class", ylabel="recall (%)", ylim=(0, 100))
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return ax
-
-
-def _recall_ci(predictions, n_resamples=2000):
-    """95 % CI of the recall of each class [shape=(2, n_classes)], or None; resampled as in `bootstrap_ci`."""
-    groups = [confusion_matrix(rows) for _, rows in predictions.groupby("speaker")]
-    if not predictions["split"].isin(UNSEEN_SPEAKER_SPLITS).all() or len(groups) < MIN_SPEAKERS:
-        return None
-    weights = np.random.default_rng(0).multinomial(len(groups), np.full(len(groups), 1 / len(groups)), n_resamples)
-    return np.nanquantile(recall_per_class(np.tensordot(weights, np.stack(groups), axes=1)), [0.025, 0.975], axis=0)
 
 
 def plot_training_curves(histories, axes=None, chance=None):

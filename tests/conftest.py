@@ -1,19 +1,17 @@
 """Shared fixtures: features, recordings, the command line, a browser and JupyterLab."""
 
 import contextlib
+import functools
 import io
 import json
 import os
 import platform
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import warnings
 from pathlib import Path
 
@@ -87,22 +85,17 @@ def small_features(small_features_folder):
     return load_features(small_features_folder)
 
 
-def _corpus(name):
-    if not (CORPORA / name).is_dir():
-        pytest.skip(f"needs the recordings in ../shared/corpora/{name}, which are not part of the repository")
-    return CORPORA / name
+def _corpus_fixture(name):
+    @pytest.fixture(scope="session")
+    def folder():
+        if not (CORPORA / name).is_dir():
+            pytest.skip(f"needs the recordings in ../shared/corpora/{name}, which are not part of the repository")
+        return CORPORA / name
+
+    return folder
 
 
-@pytest.fixture(scope="session")
-def recordings():
-    """The folder of all RAVDESS recordings."""
-    return _corpus("ravdess")
-
-
-@pytest.fixture(scope="session")
-def emodb_recordings():
-    """The folder of all EMO-DB recordings."""
-    return _corpus("emodb")
+recordings, emodb_recordings = map(_corpus_fixture, ("ravdess", "emodb"))
 
 
 @pytest.fixture(scope="session")
@@ -134,17 +127,8 @@ def chromium():
         pytest.skip("needs Chromium on the PATH, as chromium, chromium-browser or google-chrome")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as p:
-        browsers = {}
-
-        def start(*arguments):
-            if arguments not in browsers:
-                browsers[arguments] = p.chromium.launch(
-                    executable_path=executable, args=["--no-sandbox", "--disable-background-networking", *arguments])
-            return browsers[arguments]
-
-        yield start
-        for browser in browsers.values():
-            browser.close()
+        yield functools.cache(lambda *arguments: p.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-background-networking", *arguments]))
 
 
 @pytest.fixture(scope="session")
@@ -152,25 +136,18 @@ def lab(tmp_path_factory):
     """A JupyterLab server on a copy of the notebooks: address, token, folder."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(8)
-    settings = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA")}
+    settings = {f"JUPYTER_{name.upper()}_DIR": str(folder / name) for name in ("config", "data", "runtime")}
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-         f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
+        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+         f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
         stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT, start_new_session=True,
         env=os.environ | settings | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"})
-    base, deadline = f"http://127.0.0.1:{port}", time.time() + 300
-    while True:
-        try:
-            urllib.request.urlopen(f"{base}/api/status?token={token}", timeout=10)
-            break
-        except OSError:
-            if server.poll() is not None or time.time() > deadline:
-                pytest.fail(f"JupyterLab did not start: {(folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.5)
-    yield base, token, folder
+    deadline = time.time() + 300
+    while not list(folder.glob("runtime/jpserver-*-open.html")):  # written when the server listens
+        if server.poll() is not None or time.time() > deadline:
+            pytest.fail(f"JupyterLab did not start: {(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.5)
+    info = json.loads(next(folder.glob("runtime/jpserver-*.json")).read_text())
+    yield info["url"].rstrip("/"), info["token"], folder
     os.killpg(server.pid, signal.SIGTERM)
     server.wait(60)

@@ -1,7 +1,7 @@
 """Reading, resampling and trimming of recordings; rejection of unusable files."""
 
+import io
 import pickle
-from pathlib import Path
 
 import librosa
 import numpy as np
@@ -19,21 +19,22 @@ def sine(seconds=1.0, amplitude=0.1):
     return (amplitude * np.sin(2 * np.pi * 220 * np.arange(int(seconds * SR)) / SR)).astype(np.float32)
 
 
-@pytest.mark.parametrize("sr", [8000, 16000, 22050, 44100])
-def test_load_equals_librosa(samples, sr):
+def encode(y, sr=SR, **kwargs):
+    soundfile.write(file := io.BytesIO(), y, sr, format=kwargs.pop("format", "WAV"), **kwargs)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("sr", [8000, 16000, 44100])
+def test_load_equals_librosa(samples, tmp_path, sr):
     path = samples / "Actor_01" / "03-01-05-01-01-01-01.flac"
-    y = audio.load(path, sr)
-    assert y.dtype == np.float32
-    np.testing.assert_allclose(y, librosa.load(path, sr=sr)[0], atol=1e-6)
+    (tmp_path / "stereo.wav").write_bytes(encode(np.stack([sine(), np.roll(sine(0.5, 0.3), 9).repeat(2)], axis=1)))
+    for file in (path, tmp_path / "stereo.wav"):
+        y = audio.load(file, sr)
+        assert y.dtype == np.float32
+        np.testing.assert_allclose(y, librosa.load(file, sr=sr)[0], atol=1e-6)
 
 
-def test_load_averages_channels(tmp_path):
-    left, right = sine(), 0.5 * sine()
-    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), SR, subtype="FLOAT")
-    np.testing.assert_allclose(audio.load(tmp_path / "a.wav", SR), (left + right) / 2, atol=1e-6)
-
-
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 30000), top_db=st.sampled_from([20, 35, 60]))
 def test_trim_equals_librosa(seed, n, top_db):
     rng = np.random.default_rng(seed)
@@ -44,7 +45,7 @@ def test_trim_equals_librosa(seed, n, top_db):
     assert np.shares_memory(y, trimmed)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(n=st.integers(0, 300), block=st.integers(1, 40), overlap=st.floats(0, 0.9), data=st.data())
 def test_stream_blocks_covers_signal_without_gaps(n, block, overlap, data):
     hop = max(1, round(block * (1 - overlap)))
@@ -58,78 +59,56 @@ def test_stream_blocks_covers_signal_without_gaps(n, block, overlap, data):
     blocks = list(audio.stream_blocks(read, 1, block, hop))
     assert all(np.array_equal(part, y[int(start):int(start) + len(part)]) for start, part in blocks)
     assert set(np.concatenate([part for _, part in blocks])[:, 0]) == set(range(n))
-    if n > 2 * block:
-        assert [start for start, _ in blocks] == [hop * i for i in range(len(blocks))]
-        assert all(len(part) == block for _, part in blocks[:-1])
+    assert n <= 2 * block or all(len(part) == block for _, part in blocks[:-1])
 
 
-@pytest.mark.parametrize("level_db", [-3, -60])
-def test_level_does_not_affect_trimming(tmp_path, level_db):
-    soundfile.write(tmp_path / "a.wav", sine(amplitude=10 ** (level_db / 20)), SR)
-    assert audio.trim(audio.load(tmp_path / "a.wav")).size > 0.9 * SR
-
-
-def write_truncated_flac(path):
-    soundfile.write(path, sine() + np.random.default_rng(0).normal(0, 0.01, SR), SR, format="FLAC")
-    path.write_bytes(path.read_bytes()[:9000])
-
-
-def write_truncated_wav(path, n_bytes):
-    soundfile.write(path, sine(), SR)
-    path.write_bytes(path.read_bytes()[:n_bytes])
-
-
-def write_flac_with_length(path, n):
+def flac_with_length(n):
     """A complete FLAC whose header states another number of samples; 0 means unknown, as stream encoders write."""
-    soundfile.write(path, sine(), SR, format="FLAC")
-    data = bytearray(path.read_bytes())
+    data = bytearray(encode(sine(), format="FLAC"))
     data[21] = data[21] & 0xF0 | n >> 32  # STREAMINFO: 36 bits up to byte 25
     data[22:26] = (n & 0xFFFFFFFF).to_bytes(4, "big")
-    path.write_bytes(data)
+    return bytes(data)
 
 
 UNUSABLE = {
-    "flac of 19 hours": (lambda path: write_flac_with_length(path, 1 << 30), "truncated|not a readable"),
-    "flac of unknown length": (lambda path: write_flac_with_length(path, 0), "not a readable"),
-    "truncated flac": (write_truncated_flac, "truncated|not a readable"),
-    "truncated wav": (lambda path: write_truncated_wav(path, 12000), "truncated"),
-    "header only": (lambda path: write_truncated_wav(path, 44), "truncated"),
-    "empty file": (lambda path: path.write_bytes(b""), "0 bytes"),
-    "no samples": (lambda path: soundfile.write(path, np.zeros(0), SR), "no samples"),
-    "silent": (lambda path: soundfile.write(path, np.zeros(SR), SR), "silent"),
-    "constant": (lambda path: soundfile.write(path, np.full(SR, 0.5), SR), "silent"),
-    "NaN": (lambda path: soundfile.write(path, np.full(SR, np.nan), SR, subtype="FLOAT"), "NaN"),
-    "beyond full scale": (lambda path: soundfile.write(path, 1000 * sine(), SR, subtype="FLOAT"), "full scale"),
-    "not audio": (lambda path: path.write_text("this is a text\n" * 100), "not a readable recording"),
-    "too short": (lambda path: soundfile.write(path, sine(0.05), SR), "0.05 s"),
-    "too long": (lambda path: soundfile.write(path, sine(61), SR), "more than 60 s"),
-    "low rate": (lambda path: soundfile.write(path, sine(), 2000), "2000 Hz"),
-    "many channels": (lambda path: soundfile.write(path, np.tile(sine()[:, None], 17), SR), "17 channels"),
-    "folder": (lambda path: path.mkdir(), "cannot be opened"),
-    "missing": (lambda path: None, "cannot be opened"),
+    "flac of 19 hours": (flac_with_length(1 << 30), "truncated|not a readable"),
+    "flac of unknown length": (flac_with_length(0), "not a readable"),
+    "truncated flac": (encode(np.random.default_rng(0).normal(0, 0.1, SR), format="FLAC")[:9000],
+                       "truncated|not a readable"),
+    "truncated wav": (encode(sine())[:12000], "truncated"),
+    "header only": (encode(sine())[:44], "truncated"),
+    "empty file": (b"", "0 bytes"),
+    "no samples": (encode(np.zeros(0)), "no samples"),
+    "silent": (encode(np.zeros(SR)), "silent"),
+    "constant": (encode(np.full(SR, 0.5)), "silent"),
+    "NaN": (encode(np.full(SR, np.nan), subtype="FLOAT"), "NaN"),
+    "beyond full scale": (encode(1000 * sine(), subtype="FLOAT"), "full scale"),
+    "not audio": (b"this is a text\n" * 100, "not a readable"),
+    "too short": (encode(sine(0.05)), r"0\.05 s"),
+    "too long": (encode(sine(61)), "more than 60 s"),
+    "low rate": (encode(sine(), 2000), "2000 Hz"),
+    "many channels": (encode(np.tile(sine()[:, None], 17)), "17 channels"),
+    "folder": ("folder", "cannot be opened"), "missing": (None, "cannot be opened"),
 }
 
 
-@pytest.mark.parametrize("kind", UNUSABLE)
-def test_load_rejects_unusable_files(tmp_path, kind):
-    write, reason = UNUSABLE[kind]
-    path = tmp_path / "line\nbreak.wav"
-    write(path)
+@pytest.mark.parametrize(("content", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+def test_load_rejects_unusable_files(tmp_path, content, reason):
+    path = tmp_path / "line\n\x1b[31mbreak.wav"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
     with pytest.raises(audio.AudioError, match=reason) as caught:
         audio.load(path)
-    assert (caught.value.path, bool(caught.value.remedy)) == (str(path), True)
-    assert "line\\nbreak.wav" in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
+    error = pickle.loads(pickle.dumps(caught.value))  # as between processes
+    assert (error.path, bool(error.remedy), str(error)) == (str(path), True, str(caught.value))
+    assert r"line\n\x1b[31mbreak.wav" in str(error)  # one line, without terminal codes
 
 
-def test_load_accepts_wav_with_data_in_a_comment(tmp_path):
-    path = tmp_path / "a.wav"
-    soundfile.write(path, sine(), SR)
-    content, comment = path.read_bytes(), b"LIST\x1a\0\0\0INFOICMT\x0e\0\0\0my data: take 1"[:34]
-    path.write_bytes(content[:12] + comment + content[12:])
-    assert len(audio.load(path)) == SR
-
-
-def test_audio_error_survives_pickling():
-    error = pickle.loads(pickle.dumps(audio.AudioError(Path("a.wav"), "silent", "record it again")))
-    assert (str(error), error.remedy) == ("a.wav: silent; record it again", "record it again")
+def test_load_accepts_quiet_recordings_and_data_in_a_comment(tmp_path):
+    content, comment = encode(sine(amplitude=1e-3)), b"LIST\x1a\0\0\0INFOICMT\x0e\0\0\0my data: take 1"[:34]
+    (tmp_path / "a.wav").write_bytes(content[:12] + comment + content[12:])
+    y = audio.load(tmp_path / "a.wav")
+    assert len(y) == SR
+    assert audio.trim(y).size > 0.9 * SR

@@ -1,16 +1,13 @@
 """Atomic writes, checksums and CSV tables."""
 
 import io
-import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ser_utils._utils import files
-from ser_utils.live import predictor
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0"), min_size=1)
 
@@ -28,28 +25,20 @@ def test_write_atomic_keeps_the_previous_file_after_an_error(tmp_path, monkeypat
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.csv", b"first")]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(content=st.binary(min_size=1, max_size=200), data=st.data())
-def test_read_verified_detects_every_flipped_bit(tmp_path_factory, content, data):
-    folder = tmp_path_factory.mktemp("checksums")
-    files.write_atomic(folder / "a.bin", content)
-    files.write_checksums(folder, ["a.bin"])
-    assert files.read_verified(folder / "a.bin", "") == content
-    bit = data.draw(st.integers(0, 8 * len(content) - 1))
-    damaged = bytearray(content)
+def test_read_verified_detects_a_flipped_bit_or_missing_checksum(tmp_path_factory, content, data):
+    path = tmp_path_factory.getbasetemp() / "a.bin"
+    files.write_atomic(path, content)
+    files.write_checksums(path.parent, [path.name])
+    assert files.read_verified(path, "") == content
+    bit, damaged = data.draw(st.integers(0, 8 * len(content) - 1)), bytearray(content)
     damaged[bit // 8] ^= 1 << bit % 8
-    (folder / "a.bin").write_bytes(damaged)
-    with pytest.raises(files.IntegrityError, match=r"a\.bin: .*; restore it"):
-        files.read_verified(folder / "a.bin", "restore it")
-
-
-def test_read_verified_without_checksum(tmp_path):
-    (tmp_path / "a.bin").write_bytes(b"a")
-    with pytest.raises(FileNotFoundError):
-        files.read_verified(tmp_path / "a.bin", "")
-    files.write_checksums(tmp_path, [])
-    with pytest.raises(files.IntegrityError):
-        files.read_verified(tmp_path / "a.bin", "")
+    path.write_bytes(damaged)
+    for _ in range(2):
+        with pytest.raises(files.IntegrityError, match=r"a\.bin: .*; restore it"):
+            files.read_verified(path, "restore it")
+        files.write_checksums(path.parent, [])
 
 
 @pytest.mark.parametrize("folder", ["data/ravdess", "models"])
@@ -61,22 +50,7 @@ def test_shipped_files_match_their_checksums(folder):
         files.read_verified(files.ROOT / folder / name, "")
 
 
-def test_damaged_model_is_rejected(tmp_path, monkeypatch):
-    shutil.copytree(files.ROOT / "models", tmp_path / "models")
-    path = tmp_path / "models" / "emotion.onnx"
-    content = bytearray(path.read_bytes())
-    content[np.random.default_rng(0).integers(len(content))] ^= 1
-    path.write_bytes(content)
-    monkeypatch.setattr(predictor, "MODELS_FOLDER", tmp_path / "models")
-    predictor.load_models.cache_clear()
-    try:
-        with pytest.raises(files.IntegrityError, match=r"emotion\.onnx: .*git checkout"):
-            predictor.load_models()
-    finally:
-        predictor.load_models.cache_clear()
-
-
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.fixed_dictionaries({
     "clip": st.one_of(TEXT, st.sampled_from(["=1+1", "@a", "01", "1e5", "NA", "None", "nan", "True", "\udcff.wav"])),
     "label": st.one_of(st.none(), TEXT), "seed": st.integers(0, 100), "p_happy": st.floats(0, 1)}), min_size=1))

@@ -23,21 +23,19 @@ STATE = """() => {
 @pytest.mark.parametrize("path", NOTEBOOKS)
 def test_notebook_runs_in_jupyterlab(path, lab, chromium):
     base, token, _ = lab
-    page = chromium().new_page(viewport={"width": 1280, "height": 900})
-    external_requests = []
-    page.on("request", lambda request: None if request.url.startswith((base, "blob:", "data:"))
-            else external_requests.append(request.url))
-    page.goto(f"{base}/lab/tree/notebooks/{path.name}?token={token}&reset", timeout=TIMEOUT)
-    page.wait_for_function(IDLE, timeout=TIMEOUT)
+    page, requests = chromium().new_page(viewport={"width": 1280, "height": 900}), []
+    page.set_default_timeout(TIMEOUT)
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{base}/lab/tree/notebooks/{path.name}?token={token}&reset")
+    page.wait_for_function(IDLE)
     page.evaluate(f"{EXECUTE}('notebook:clear-all-cell-outputs')")
     assert set(page.evaluate(STATE)["counts"]) == {None}
     page.evaluate(f"() => {{ {EXECUTE}('runmenu:run-all') }}")
     page.wait_for_function(f"() => {{ const state = ({STATE})(); return state.errors.length || "
-                           "state.counts.at(-1) === state.counts.length }", timeout=TIMEOUT)
-    page.wait_for_function(IDLE, timeout=TIMEOUT)
+                           "state.counts.at(-1) === state.counts.length }")
+    page.wait_for_function(IDLE)
     state = page.evaluate(STATE)
     page.close()
-    assert state["errors"] == []
-    assert state["counts"] == list(range(1, len(state["counts"]) + 1))
+    assert (state["errors"], state["counts"]) == ([], list(range(1, len(state["counts"]) + 1)))
     assert state["figures"] >= 3
-    assert external_requests == []
+    assert [url for url in requests if not url.startswith((base, "blob:", "data:"))] == []

@@ -17,15 +17,11 @@ class IntegrityError(ValueError):
 
 
 def printable(name):
-    r"""Escape the non-printable characters of a file name, so that it stays on one line of any terminal.
+    r"""Escape the non-printable characters of a file name, so that it is printed on one line.
 
     Parameters
     ----------
     name : str or Path
-
-    Returns
-    -------
-    str
 
     Examples
     --------
@@ -95,10 +91,8 @@ def read_verified(path, remedy):
     >>> len(content.splitlines())  # header and 1440 clips
     1441
     """
-    lines = (path.parent / CHECKSUM_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
-    expected = dict(reversed(line.split(maxsplit=1)) for line in lines if len(line.split(maxsplit=1)) == 2)
-    content = path.read_bytes()
-    if expected.get(path.name) != hashlib.sha256(content).hexdigest():
+    content, checksums = path.read_bytes(), (path.parent / CHECKSUM_FILE).read_bytes().splitlines()
+    if f"{hashlib.sha256(content).hexdigest()}  {path.name}".encode() not in checksums:
         raise IntegrityError(f"{path}: its content does not match its checksum in {CHECKSUM_FILE}; {remedy}")
     return content
 
@@ -109,10 +103,6 @@ def to_csv_bytes(table):
     Parameters
     ----------
     table : pd.DataFrame
-
-    Returns
-    -------
-    bytes
     """
     return table.to_csv(index=False, lineterminator="\n").encode(*CSV_ENCODING)
 

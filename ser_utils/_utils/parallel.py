@@ -1,5 +1,7 @@
 """Parallel execution on the cores of this machine (loky) or on the workers of a Dask scheduler."""
 
+from contextlib import closing, nullcontext
+
 CONNECT_TIMEOUT = 10  # s
 
 
@@ -49,22 +51,17 @@ def parallel_map(function, items, *, desc, unit="it", ordered=True, n_jobs=-1, s
     from joblib import Parallel, delayed, parallel_config
     from tqdm.auto import tqdm
 
-    items = list(items)
-    client = _connect(scheduler) if scheduler else None
-    backend = {"backend": "dask", "n_jobs": -1} if client else {
-        "backend": "loky", "n_jobs": n_jobs, "inner_max_num_threads": 1}
-    try:
+    items, backend = list(items), {"backend": "loky", "n_jobs": n_jobs, "inner_max_num_threads": 1}
+    with closing(_connect(scheduler)) if scheduler else nullcontext() as client:
         if client:
             _check_workers(client, scheduler, environment)
+            backend = {"backend": "dask", "n_jobs": -1}
         with parallel_config(**backend):  # left before the first yield: the setting is global
             parallel = Parallel(return_as="generator" if ordered else "generator_unordered")
         with tqdm(total=n_done + len(items), initial=n_done, desc=desc, unit=unit, disable=not progress) as bar:
             for result in parallel(delayed(_call_single_threaded)(function, item) for item in items):
                 bar.update()
                 yield result
-    finally:
-        if client:
-            client.close()
 
 
 def _call_single_threaded(function, item):
@@ -88,17 +85,15 @@ def _connect(scheduler):
 def _check_workers(client, scheduler, environment):
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if len(workers) < 2:
-        raise ValueError(f"scheduler {scheduler} has {len(workers)} workers; start at least two with dask worker "
-                         f"{scheduler} --nthreads 1")
+        remedy = f"start at least two with dask worker {scheduler} --nthreads 1"
+        raise ValueError(f"scheduler {scheduler} has {len(workers)} workers; {remedy}")
     for address, worker in workers.items():
         if worker["nthreads"] != 1:
-            raise ValueError(f"worker {address} has {worker['nthreads']} threads, but TensorFlow needs one process per "
-                             "run; start it with --nthreads 1")
-    if environment is None:
-        return
-    expected = environment()
-    for address, value in client.run(environment, on_error="return").items():
-        if isinstance(value, Exception) or value != expected:
+            raise ValueError(f"worker {address} has {worker['nthreads']} threads, but results need one; start it with "
+                             "--nthreads 1")
+    expected = environment and environment()
+    for address, value in client.run(environment, on_error="return").items() if environment else ():
+        if value != expected:
             reason = f"it raised {value!r}" if isinstance(value, Exception) else "the results would differ"
             raise ValueError(f"worker {address} has other code, packages or features than this machine ({reason}); "
                              "check out the same commit and install the same requirements.txt there")

@@ -2,7 +2,6 @@
 
 from ser_utils.datasets.core import (
     CLIP_COLUMNS,
-    CUSTOM,
     DATASETS,
     EMOTIONS,
     GENDER_EMOTIONS,
@@ -16,7 +15,5 @@ from ser_utils.datasets.core import (
     load_clips,
 )
 
-__all__ = [
-    "CLIP_COLUMNS", "CUSTOM", "DATASETS", "EMOTIONS", "GENDERS", "GENDER_EMOTIONS", "SAMPLES", "TARGETS", "Dataset",
-    "DatasetError", "DatasetWarning", "data_home", "load_clips",
-]
+__all__ = ["CLIP_COLUMNS", "DATASETS", "EMOTIONS", "GENDERS", "GENDER_EMOTIONS", "SAMPLES", "TARGETS", "Dataset",
+           "DatasetError", "DatasetWarning", "data_home", "load_clips"]

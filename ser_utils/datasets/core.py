@@ -20,15 +20,13 @@ TARGETS = ("emotion", "gender_emotion", "gender")
 CLIP_COLUMNS = ["clip", "file", "corpus", "speaker", "gender", "emotion", "original_label", "intensity", "statement",
                 "repetition"]
 CUSTOM = "custom"  # recordings of the user's own
+CUSTOM_REMEDY = "give a CSV with the columns file and emotion, or a folder with emotion/file or emotion/speaker/file"
 EMOTION_ALIASES = {
     "anger": "angry", "ang": "angry", "happiness": "happy", "joy": "happy", "hap": "happy", "sadness": "sad",
     "fear": "fearful", "fea": "fearful", "disgusted": "disgust", "dis": "disgust", "surprise": "surprised",
-    "boredom": "bored", "neu": "neutral", "calmness": "calm",
-}
+    "boredom": "bored", "neu": "neutral", "calmness": "calm"}
 GENDER_ALIASES = {"f": "female", "w": "female", "woman": "female", "m": "male", "man": "male"}
-SUFFIXES = (".wav", ".flac")
 SAMPLES = ROOT / "data" / "samples" / "ravdess"  # 32 RAVDESS recordings that ship with the project
-REQUIRED_COLUMNS = ("file", "emotion")
 
 
 class DatasetError(ValueError):
@@ -94,7 +92,7 @@ class Dataset:
     @property
     def how_to_get(self):
         """Command or instruction to obtain the recordings (str)."""
-        by_hand = f"{self.download_info}, and put it into data/raw/{self.name}"
+        by_hand = f"{self.download_info} and unzip it into data/raw/{self.name}"
         return f"ser download {self.name}" if self.url else by_hand
 
     @property
@@ -183,7 +181,7 @@ def find_recordings(folder):
     list of Path
         Sorted; hidden files are left out.
     """
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".wav", ".flac") and path.is_file()
                   and not path.name.startswith("."))  # macOS writes ._NAME beside every file
 
 
@@ -230,19 +228,16 @@ def read_table(path):
         raise DatasetError(f"{path}: not a readable table ({error}); save it as CSV in UTF-8, every row with as many "
                            "fields as the header") from error
     clips.columns = clips.columns.str.strip().str.lower()
-    if "file" not in clips:
-        clips = clips.rename(columns={"path": "file"})
-    missing = [column for column in REQUIRED_COLUMNS if column not in clips]
-    if missing:
-        raise DatasetError(f"{path}: no column {' and no column '.join(missing)}, only {', '.join(clips.columns)}; add "
-                           "it to the header")
+    clips = clips.rename(columns={} if "file" in clips else {"path": "file"})
+    if missing := sorted({"file", "emotion"} - set(clips)):
+        names = ", ".join(clips.columns)
+        raise DatasetError(f"{path}: no column {' and no column '.join(missing)}, only {names}; add it to the header")
     if not len(clips):
         raise DatasetError(f"{path}: the table is empty; add one row per recording")
     clips = clips.apply(lambda column: column.str.strip()).replace("", None)
-    incomplete = clips[list(REQUIRED_COLUMNS)].isna().any(axis=1)
+    incomplete = clips[["file", "emotion"]].isna().any(axis=1)
     if incomplete.any():
-        raise DatasetError(f"{path}, row {incomplete.idxmax() + 1}: file or emotion is empty; complete the row or "
-                           "remove it")
+        raise DatasetError(f"{path}, row {incomplete.idxmax() + 1}: file or emotion is empty; complete or remove it")
     return clips.assign(file=clips["file"].str.replace("\\", "/"))
 
 
@@ -271,29 +266,25 @@ def map_labels(names, mapping=EMOTION_ALIASES):
 def _load_published(dataset, folder):
     import pandas as pd
 
-    rows, unmatched, n_duplicates = {}, [], 0
+    rows: dict[str, dict] = {}
+    unmatched, n_duplicates = [], 0
     for path in find_recordings(folder):
-        match = dataset.match(path.relative_to(folder))
-        clip = match and match.group().lstrip("/").replace("/", "_")
-        if not match:
-            unmatched.append(path.name)
-        elif clip in rows:  # an archive unpacked twice
-            n_duplicates += 1
+        file = path.relative_to(folder)
+        if match := dataset.match(file):
+            clip = match.group().lstrip("/").replace("/", "_")
+            n_duplicates += clip in rows  # an archive unpacked twice
+            codes = dataset.label_codes
+            fields = {name: codes.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
+            rows.setdefault(clip, {"intensity": "normal", **fields, "clip": clip, "file": file.as_posix(),
+                                   "corpus": dataset.name, "original_label": match["emotion"],
+                                   "gender": "male" if fields["speaker"] in dataset.male_speakers else "female"})
         else:
-            rows[clip] = {"clip": clip, "file": path.relative_to(folder).as_posix(), **_parse_fields(dataset, match)}
+            unmatched.append(path.name)
     if not rows:
-        raise DatasetError(f"no {dataset.title} recording (*.wav or *.flac named like {dataset.example}) in {folder}"
-                           f"{'' if folder.is_dir() else ', which is not a folder'}; {dataset.download_info} and unzip "
-                           "it there, or give its folder as argument or in SER_DATA")
+        raise DatasetError(f"{folder}: no {dataset.title} recording (*.wav or *.flac named like {dataset.example}); "
+                           f"{dataset.download_info} and unzip it there, or give its folder as argument or in SER_DATA")
     _warn_of_differences(dataset, folder, len(rows), n_duplicates, unmatched)
     return pd.DataFrame([rows[clip] for clip in sorted(rows)], columns=CLIP_COLUMNS)
-
-
-def _parse_fields(dataset, match):
-    """Columns of one clip from the groups of its file name."""
-    fields = {name: dataset.label_codes.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
-    return {"intensity": "normal", **fields, "corpus": dataset.name, "original_label": match["emotion"],
-            "gender": "male" if fields["speaker"] in dataset.male_speakers else "female"}
 
 
 def _warn_of_differences(dataset, folder, n_clips, n_duplicates, unmatched):
@@ -303,27 +294,25 @@ def _warn_of_differences(dataset, folder, n_clips, n_duplicates, unmatched):
     if n_duplicates:
         differences.append(f"{n_duplicates} duplicates left out")
     if unmatched:
-        names = ", ".join(unmatched[:3]) + (", ..." if len(unmatched) > 3 else "")
-        differences.append(f"{len(unmatched)} files left out whose names do not match {dataset.title} ({names})")
+        differences.append(f"{len(unmatched)} files left out that are not named as in {dataset.title} ({unmatched[0]})")
     if differences:
-        warnings.warn(f"{folder}: {'; '.join(differences)}", DatasetWarning, stacklevel=4)
+        remedy = "check that the archive is complete and unpacked once"
+        warnings.warn(f"{folder}: {'; '.join(differences)}; {remedy}", DatasetWarning, stacklevel=4)
 
 
 def _load_custom(source):
     if source is None:
-        raise DatasetError("no table or folder of recordings; give a CSV with the columns file and emotion, or a "
-                           "folder with one sub-folder per emotion")
+        raise DatasetError(f"dataset {CUSTOM!r} needs a table or folder of recordings; {CUSTOM_REMEDY}")
     source = Path(source)
     clips = read_table(source) if source.suffix.lower() == ".csv" else _read_folders(source)
     duplicates = clips["file"][clips["file"].duplicated()]
     if len(duplicates):
         raise DatasetError(f"{source}: {duplicates.iloc[0]} is listed twice; remove one of the rows")
+    stems = clips["file"].map(lambda file: Path(file).stem)
     clips = clips.assign(original_label=clips["emotion"], emotion=map_labels(clips["emotion"]),
-                         corpus=custom_name(source))
+                         corpus=custom_name(source), clip=clips["file"] if stems.duplicated().any() else stems)
     if "gender" in clips:
         clips["gender"] = map_labels(clips["gender"], GENDER_ALIASES)
-    stems = clips["file"].map(lambda file: Path(file).stem)
-    clips["clip"] = clips["file"] if stems.duplicated().any() else stems
     return clips.reindex(columns=CLIP_COLUMNS).sort_values("clip", ignore_index=True)
 
 
@@ -332,13 +321,11 @@ def _read_folders(source):
     import pandas as pd
 
     files = [path.relative_to(source) for path in find_recordings(source)]
-    clips = pd.DataFrame([(file.as_posix(), file.parts[0], file.parts[1] if len(file.parts) > 2 else None)
-                          for file in files if len(file.parts) > 1], columns=["file", "emotion", "speaker"])
+    rows = [(file.as_posix(), *file.parts[:-1], None)[:3] for file in files if len(file.parts) > 1]
+    clips = pd.DataFrame(rows, columns=["file", "emotion", "speaker"])
     if not len(clips):
-        raise DatasetError(f"no *.wav or *.flac in sub-folders of {source}; put the recordings of each emotion into a "
-                           "folder with its name, or give a CSV with the columns file and emotion")
+        raise DatasetError(f"{source}: no *.wav or *.flac in its sub-folders; {CUSTOM_REMEDY}")
     known = {*EMOTIONS, "bored"}
     if not known & set(map_labels(clips["emotion"])) and known & set(map_labels(clips["speaker"].dropna())):
-        raise DatasetError(f"{source}: the emotions are on the second folder level; arrange the recordings as "
-                           "emotion/speaker/file, or give a CSV with the columns file, emotion and speaker")
+        raise DatasetError(f"{source}: the emotions are on the second folder level; {CUSTOM_REMEDY}")
     return clips

@@ -87,7 +87,10 @@ def unpack_zip(archive, folder, *, progress=True):
             members = zipped.infolist()
             for member in members:
                 member.filename = member.filename.replace("\\", "/")  # written by some Windows programs
-                _check_member(archive, member)
+                parts = PurePosixPath(member.filename).parts
+                is_outside = not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]
+                if is_outside or stat.S_ISLNK(member.external_attr >> 16):
+                    raise DownloadError(f"{archive}: {member.filename!r} is outside it or a link; do not use it")
             size = sum(member.file_size for member in members)
             if size > MAX_BYTES or len(members) > MAX_FILES:
                 raise DownloadError(f"{archive}: it would unpack to {size / 2 ** 30:.1f} GB in {len(members)} files, "
@@ -98,8 +101,7 @@ def unpack_zip(archive, folder, *, progress=True):
             for member in tqdm(members, desc="unpacking", unit="file", disable=not progress):
                 zipped.extract(member, folder)  # at most file_size bytes
     except (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error) as error:  # RuntimeError: encrypted
-        raise DownloadError(f"{archive}: not a readable zip archive ({error}); remove it and download it again"
-                            ) from error
+        raise DownloadError(f"{archive}: not a readable zip archive ({error}); remove it and try again") from error
 
 
 def _download_archive(dataset, folder, progress):
@@ -119,11 +121,3 @@ def _download_archive(dataset, folder, progress):
     except ValueError as error:  # raised by pooch for a wrong hash
         raise DownloadError(f"{dataset.url}: the archive does not match the published checksum {dataset.checksum}; try "
                             f"again later, and look at {dataset.homepage} for a new version") from error
-
-
-def _check_member(archive, member):
-    parts = PurePosixPath(member.filename).parts
-    if not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
-        raise DownloadError(f"{archive}: {member.filename!r} would be written outside the folder; do not use it")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise DownloadError(f"{archive}: {member.filename!r} is a link; do not use it")

@@ -100,8 +100,7 @@ def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(
     clips = load_features().clips if clips is None else clips
     classes = get_classes(clips, target)
     if len(classes) < 2:
-        raise ValueError(f"the clips have {len(classes)} classes of {target} ({', '.join(classes)}); provide clips of "
-                         "two classes at least, or choose another --target")
+        raise ValueError(f"{len(classes)} classes of {target} are too few; add clips or choose another --target")
     for model in models:
         get_model(model)
     runs = [Run(model, split, target, seed, fold, subset) for split in splits
@@ -116,10 +115,9 @@ def _plan_folds(split, target, seeds, folds, subset, clips):
         raise ValueError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}")
     available = [fold.fold for fold in SPLITS[split](clips, target) if len(getattr(fold, subset))]
     if not available:
-        raise ValueError(f"{split} has no {subset} set; " + (
-            "it is for model selection: leave out --test" if subset == "test" else "add --test"))
-    missing = set(folds or ()) - set(available)
-    if missing:
+        remedy = "it is for model selection: leave out --test" if subset == "test" else "add --test"
+        raise ValueError(f"split {split} has no {subset} set; {remedy}")
+    if missing := set(folds or ()) - set(available):
         raise ValueError(f"fold {min(missing)} of {split} does not exist; choose from {available}")
     return [(seed, fold) for seed in seeds for fold in available if not folds or fold in folds]
 
@@ -188,10 +186,10 @@ def fit_predict(estimator, X, y, train, test, validation=False):
 
     (X_train, y_train), (X_test, y_test) = (([X[row] for row in rows], y[rows].astype(str)) for rows in (train, test))
     has_curves = validation and has_fit_parameter(estimator, "validation_data")
-    options = {"validation_data": (X_test, y_test)} if has_curves else {}
+    fit_params = {"validation_data": (X_test, y_test)} if has_curves else {}
     with threadpool_limits(1):
         start = time.perf_counter()
-        estimator.fit(X_train, y_train, **options)
+        estimator.fit(X_train, y_train, **fit_params)
         fitted = time.perf_counter()
         probabilities = estimator.predict_proba(X_test)
         predicted = time.perf_counter()
@@ -238,26 +236,36 @@ def execute_run(run, data):
         X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train)
     y = get_labels(data.clips, run.target)
     probabilities, history = fit_predict(estimator, X, y, train, test, validation=run.subset == "validation")
-    table = pd.DataFrame(probabilities, columns=estimator.classes_)
-    table = table.reindex(columns=_split_classes(folds, data.clips, run.target), fill_value=0.0)
-    return _key_columns(run, data.clips, test).join(table.add_prefix("p_").round(5)), history
-
-
-def _split_classes(folds, clips, target):
-    """Return the classes of all folds of a split, so that their tables have the same columns."""
+    # the classes of all folds, so that their tables have the same columns
     rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
-    return get_classes(clips.iloc[rows], target)
+    probabilities = pd.DataFrame(probabilities, columns=estimator.classes_).reindex(
+        columns=get_classes(data.clips.iloc[rows], run.target), fill_value=0.0)
+    return make_predictions(run, data.clips, test, probabilities.round(5)), history
 
 
-def _key_columns(run, clips, rows):
-    """Build the columns of a predictions table before the probabilities."""
-    tested = clips.iloc[rows]
-    corpora = (tested["corpus"].to_numpy() if run.split.startswith("cross-corpus")
-               else "-".join(clips["corpus"].unique()))
-    return pd.DataFrame({
-        "model": run.model, "split": run.split, "test_corpus": corpora, "target": run.target, "seed": run.seed,
-        "fold": run.fold, "clip": tested["clip"].to_numpy(), "speaker": tested["speaker"].to_numpy(),
-        "label": get_labels(tested, run.target)})
+def make_predictions(run, clips, rows, probabilities):
+    """Build a predictions table.
+
+    Parameters
+    ----------
+    run : Run
+    clips : pd.DataFrame
+        Clips table of the experiment.
+    rows : np.ndarray [shape=(n_rows,)], int
+        Rows of the clips predicted.
+    probabilities : pd.DataFrame
+        A row per clip predicted, a column per class.
+
+    Returns
+    -------
+    pd.DataFrame
+    """
+    tested = clips.iloc[rows].reset_index(drop=True)
+    corpora = tested["corpus"] if run.split.startswith("cross-corpus") else "-".join(clips["corpus"].unique())
+    keys = {"model": run.model, "split": run.split, "test_corpus": corpora, "target": run.target, "seed": run.seed,
+            "fold": run.fold, "clip": tested["clip"], "speaker": tested["speaker"],
+            "label": get_labels(tested, run.target)}
+    return pd.DataFrame(keys).join(probabilities.add_prefix("p_"))
 
 
 def run_experiment(runs, features=RAVDESS_FEATURES, checkpoints="build/runs", *, n_jobs=-1, scheduler=None,
@@ -303,7 +311,8 @@ def run_experiment(runs, features=RAVDESS_FEATURES, checkpoints="build/runs", *,
     """
     folder, data, source = Path(checkpoints), load_features(features), _portable(features)
     keys = {model: cache_key(model, data) for model in {run.model for run in runs}}
-    stems = {run: folder / _checkpoint_stem(run, keys[run.model]) for run in runs}
+    stems = {run: folder / f"{run.model.replace(':', '.')}_{run.split}_{run.target}_{run.subset}_seed{run.seed}_fold"
+                           f"{run.fold}_{keys[run.model]}" for run in runs}
     folder.mkdir(parents=True, exist_ok=True)
     finished = {run: _load_run(stem) for run, stem in stems.items()}
     missing = [run for run in runs if finished[run] is None]
@@ -312,17 +321,26 @@ def run_experiment(runs, features=RAVDESS_FEATURES, checkpoints="build/runs", *,
                            environment=partial(_environment, sorted(keys), source))
     with closing(results):  # ends the progress bar before an error is printed
         for run, predictions, history in results:
-            save_run(stems[run], predictions, history)
+            _save_run(stems[run], predictions, history)
             finished[run] = _load_run(stems[run])
     tables: dict[str, list] = {}
     for run in runs:
         tables.setdefault(run.target, []).append(finished[run][0])
-    return ({target: _concatenate(parts) for target, parts in tables.items()},
+    return ({target: join_predictions(parts) for target, parts in tables.items()},
             {run: history for run, (_, history) in finished.items()})
 
 
-def _concatenate(tables):
-    """Join predictions tables, their probability columns in the order of sort_classes."""
+def join_predictions(tables):
+    """Concatenate predictions tables of one target, their probability columns in the order of `sort_classes`.
+
+    Parameters
+    ----------
+    tables : list of pd.DataFrame
+
+    Returns
+    -------
+    pd.DataFrame
+    """
     table = pd.concat(tables, ignore_index=True)
     keys = [name for name in table if not name.startswith("p_")]
     return table[keys + [f"p_{name}" for name in sort_classes(name[2:] for name in table.columns.drop(keys))]]
@@ -350,27 +368,14 @@ def _execute(run, features):
         raise RunError(f"{run} failed: {type(error).__name__}: {error}") from error
 
 
-def _checkpoint_stem(run, key):
-    model = run.model.replace(":", ".")
-    return f"{model}_{run.split}_{run.target}_{run.subset}_seed{run.seed}_fold{run.fold}_{key}"
-
-
-def save_run(stem, predictions, history):
-    """Write the checkpoint of a run.
-
-    Parameters
-    ----------
-    stem : Path
-        Path without suffix: `.csv.gz` (predictions) and `.json.gz` (history) are added.
-    predictions : pd.DataFrame
-    history : dict
-    """
+def _save_run(stem, predictions, history):
+    """Write the checkpoint of a run, the predictions last: without them it is incomplete."""
     write_atomic(stem.with_name(f"{stem.name}.json.gz"), gzip.compress(json.dumps(history).encode(), mtime=0))
     write_predictions(stem.with_name(f"{stem.name}.csv.gz"), predictions)
 
 
 def _load_run(stem):
-    """Read predictions and history of a checkpoint; None if it does not exist or is damaged."""
+    """Read the predictions and history of a checkpoint; None if it does not exist or is damaged."""
     table, history = (stem.with_name(stem.name + suffix) for suffix in (".csv.gz", ".json.gz"))
     try:
         return read_csv(table), json.loads(gzip.decompress(history.read_bytes()))

@@ -58,8 +58,7 @@ def _count(predictions, by=()):
     names = get_class_names(predictions)
     true = pd.Index(names).get_indexer(predictions["label"])
     if (true < 0).any():
-        raise ValueError(f"label {predictions['label'].iloc[true.argmin()]!r} has no probability column; a predictions "
-                         f"table has p_<class> for each of its classes ({', '.join(names)})")
+        raise ValueError(f"label {predictions['label'].iloc[true.argmin()]!r} has no probability column; add p_<class>")
     groups = [np.unique(predictions[column], return_inverse=True)[1] for column in by]
     counts = np.zeros([group.max() + 1 for group in groups] + [len(names)] * 2, int)
     np.add.at(counts, (*groups, true, _get_probabilities(predictions).argmax(axis=1)), 1)
@@ -105,8 +104,7 @@ def recall_per_class(cm):
     np.ndarray [shape=(..., n_classes)]
         0 to 1, NaN for a class without clips.
     """
-    n_true = cm.sum(axis=-1)
-    n_correct = np.diagonal(cm, axis1=-2, axis2=-1)
+    n_true, n_correct = cm.sum(axis=-1), np.diagonal(cm, axis1=-2, axis2=-1)
     return np.divide(n_correct, n_true, out=np.full(n_true.shape, np.nan), where=n_true > 0)
 
 
@@ -131,11 +129,51 @@ def unweighted_average_recall(cm):
     return np.nanmean(recall_per_class(cm), axis=-1)
 
 
+def has_unseen_speakers(predictions):
+    """Check whether a bootstrap over speakers is meaningful: unseen test speakers, six at least.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Rows of one result.
+
+    Returns
+    -------
+    bool
+    """
+    return (predictions["split"].isin(UNSEEN_SPEAKER_SPLITS).all()
+            and predictions["speaker"].nunique() >= MIN_SPEAKERS)
+
+
+def resample_speakers(predictions, n_resamples=2000):
+    """Draw bootstrap samples of speakers with all their clips, because clips of one speaker are not independent.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Rows of one result.
+    n_resamples : int > 0
+
+    Returns
+    -------
+    np.ndarray [shape=(n_seeds, n_resamples, n_classes, n_classes)]
+        Confusion matrices.
+
+    References
+    ----------
+    Efron & Tibshirani (1993). An Introduction to the Bootstrap.
+    """
+    counts = _count(predictions, ["seed", "speaker"])
+    n_speakers = counts.shape[1]
+    weights = np.random.default_rng(0).multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n_resamples)
+    # sums of small integers are exact as float, whose matrix product is the faster
+    return np.moveaxis(np.tensordot(counts.astype(float), weights.astype(float), axes=(1, 1)), -1, 1)
+
+
 def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     """Compute a percentile bootstrap confidence interval of the UAR over speakers.
 
-    Speakers are resampled with all their clips, because clips of one speaker are not independent. A resample's UAR is
-    that of its clips pooled within each seed, averaged over seeds.
+    The UAR of a resample is that of its clips pooled within each seed, averaged over seeds.
 
     Parameters
     ----------
@@ -148,18 +186,9 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     Returns
     -------
     tuple of float
-        Lower and upper bound.
-
-    References
-    ----------
-    Efron & Tibshirani (1993). An Introduction to the Bootstrap.
+        Lower and upper bound; see `resample_speakers`.
     """
-    counts = _count(predictions, ["seed", "speaker"])
-    n_speakers = counts.shape[1]
-    weights = np.random.default_rng(0).multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n_resamples)
-    # sums of small integers are exact as float, whose matrix product is the faster
-    resampled = np.tensordot(counts.astype(float), weights.astype(float), axes=(1, 1))
-    uar = unweighted_average_recall(np.moveaxis(resampled, -1, 1)).mean(axis=0)
+    uar = unweighted_average_recall(resample_speakers(predictions, n_resamples)).mean(axis=0)
     tail = (1 - level) / 2
     return tuple(np.quantile(uar, [tail, 1 - tail]).tolist())
 
@@ -213,25 +242,19 @@ def _score(rows):
     """Compute the scores of one result."""
     counts = _count(rows, ["seed", "fold"])
     evaluated = counts.any(axis=(2, 3))  # not every seed has every fold
-    uar_folds = [np.mean(unweighted_average_recall(fold[seeds])) for fold, seeds in
-                 zip(counts.swapaxes(0, 1), evaluated.T, strict=True)]
+    uar_folds = [unweighted_average_recall(counts[seeds, fold]).mean() for fold, seeds in enumerate(evaluated.T)]
     by_seed = counts.sum(axis=1)
     uar = unweighted_average_recall(by_seed)
-    n_speakers, [split], [target] = rows["speaker"].nunique(), rows["split"].unique(), rows["target"].unique()
-    has_interval = split in UNSEEN_SPEAKER_SPLITS and n_speakers >= MIN_SPEAKERS
-    ci_low, ci_high = bootstrap_ci(rows) if has_interval else (np.nan, np.nan)
+    ci_low, ci_high = bootstrap_ci(rows) if has_unseen_speakers(rows) else (np.nan, np.nan)
     return {
-        "n_seeds": len(uar), "n_folds": len(uar_folds), "n_clips": rows["clip"].nunique(), "n_speakers": n_speakers,
-        "uar": np.mean(uar), "ci_low": ci_low, "ci_high": ci_high, "sd_seeds": _sample_sd(uar),
-        "uar_folds": np.mean(uar_folds), "sd_folds": _sample_sd(uar_folds),
+        "n_seeds": len(uar), "n_folds": len(uar_folds), "n_clips": rows["clip"].nunique(),
+        "n_speakers": rows["speaker"].nunique(),
+        "uar": np.mean(uar), "ci_low": ci_low, "ci_high": ci_high, "sd_seeds": pd.Series(uar).std(),
+        "uar_folds": np.mean(uar_folds), "sd_folds": pd.Series(uar_folds).std(),
         "accuracy": np.mean([np.trace(cm) / cm.sum() for cm in by_seed]),
         "macro_f1": np.mean([_macro_f1(cm) for cm in by_seed]), "chance": 1 / counts.shape[-1],
         "gender_accuracy": np.mean([gender_accuracy(part) for _, part in rows.groupby("seed")])
-        if target == "gender_emotion" else np.nan}
-
-
-def _sample_sd(values):
-    return np.std(values, ddof=1) if len(values) > 1 else np.nan
+        if (rows["target"] == "gender_emotion").all() else np.nan}
 
 
 def _macro_f1(cm):
@@ -283,10 +306,9 @@ def sample_predictions(predictions, n=10, seed=0):
     pd.DataFrame
         Columns clip, speaker, label, predicted and probability (of the predicted class), sorted by clip.
     """
-    rows = predictions.sample(min(n, len(predictions)), random_state=seed)
+    rows = predictions.sample(min(n, len(predictions)), random_state=seed).sort_values("clip", ignore_index=True)
     return rows[["clip", "speaker", "label"]].assign(
-        predicted=get_predicted_labels(rows), probability=_get_probabilities(rows).max(axis=1).round(2),
-    ).sort_values("clip").reset_index(drop=True)
+        predicted=get_predicted_labels(rows), probability=_get_probabilities(rows).max(axis=1).round(2))
 
 
 def apply_temperature(p, temperature):
@@ -333,9 +355,10 @@ def fit_temperature(p, y_index):
     """
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(p))
-    return float(minimize_scalar(lambda t: -np.log(apply_temperature(p, t)[rows, y_index]).mean(), bounds=(0.2, 5),
-                                 method="bounded").x)
+    def loss(temperature):
+        return -np.log(apply_temperature(p, temperature)[np.arange(len(p)), y_index]).mean()
+
+    return float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x)
 
 
 def expected_calibration_error(p, y_index, n_bins=10):

@@ -12,33 +12,11 @@ import pandas as pd
 
 from ser_utils._utils.files import ROOT, IntegrityError, read_csv, to_csv_bytes, write_atomic
 from ser_utils.datasets.core import TARGETS
-from ser_utils.evaluation import experiment, metrics, splits
-from ser_utils.evaluation.tables import (
-    HUMAN_ACCURACY,
-    ORIGINAL_ACCURACY,
-    SIZE_MATCHED_TITLES,
-    TRAIN_SUBSET_TITLES,
-    compare_with_published,
-    format_markdown_table,
-    format_percent,
-    get_headings,
-    pivot_splits,
-    result_tables,
-    to_markdown,
-)
-
-__all__ = [
-    "CORPUS_TITLES", "HUMAN_ACCURACY", "MAIN_MODELS", "ORIGINAL_ACCURACY", "RESULTS", "SIZE_MATCHED_TITLES",
-    "TRAIN_SUBSET_TITLES", "UncommittedError", "compare_with_published", "corpus_name", "evaluate_test",
-    "format_markdown_table", "format_percent", "get_headings", "has_predictions", "load_predictions", "load_summary",
-    "log_test_access", "log_test_scores", "pivot_splits", "published_runs", "render_results_page", "require_committed",
-    "result_tables", "save_predictions", "to_markdown",
-]
+from ser_utils.evaluation import experiment, metrics
 
 RESULTS = ROOT / "results"
 MAIN_MODELS = ("mlp", "lstm", "cnn")
 RUN_KEYS = ["model", "split", "target"]  # one line of the access log, one record of the metadata
-CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "ravdess-emodb": "RAVDESS and EMO-DB"}
 
 
 class UncommittedError(RuntimeError):
@@ -83,7 +61,7 @@ def published_runs(clips):
     corpus = corpus_name(clips)
     path = RESULTS / corpus / "experiments.csv"
     if not path.is_file():
-        raise ValueError(f"corpus {corpus}: it has no published results to reproduce; name models with --model")
+        raise ValueError(f"corpus {corpus} has no published results to reproduce; name models with --model")
     return [run for row in pd.read_csv(path, dtype=str).itertuples()
             for run in experiment.plan_runs(row.models.split(), row.splits.split(), row.target,
                                             [int(seed) for seed in row.seeds.split()], subset="test", clips=clips)]
@@ -110,17 +88,15 @@ def require_committed(results):
     UncommittedError
         If files outside `RESULTS` differ from the last commit, or there is no git repository.
     """
-    if RESULTS not in [Path(results).resolve(), *Path(results).resolve().parents]:
+    if not Path(results).resolve().is_relative_to(RESULTS):
         return
     if not _git("rev-parse", "HEAD"):
-        raise UncommittedError(f"{results}: published predictions refer to a commit, and {ROOT} is not a git "
-                               "repository; choose another folder with --results")
-    changed = [line[3:] for line in _git("status", "--porcelain").splitlines()
-               if not line[3:].startswith(f"{RESULTS.name}/")]
+        raise UncommittedError(f"{results} needs a commit, but {ROOT} is no git repository; choose another --results")
+    changed = [file for line in _git("status", "--porcelain").splitlines()
+               if not (file := line[3:]).startswith(f"{RESULTS.name}/")]
     if changed:
-        raise UncommittedError(f"{results}: published predictions refer to a commit, and {len(changed)} changed files "
-                               f"are not committed ({', '.join(changed[:3])}); commit them, or choose another folder "
-                               "with --results")
+        raise UncommittedError(f"{results} needs a commit, and {len(changed)} changed files are not committed "
+                               f"({', '.join(changed[:3])}); commit them or choose another --results")
 
 
 def evaluate_test(runs, features, results, checkpoints="build/runs", *, n_jobs=-1, scheduler=None, progress=True):
@@ -172,10 +148,7 @@ def _merge(folder, target, table):
         return table
     keys, stored = [*metrics.KEYS, "seed", "fold"], load_predictions(folder, target)
     is_new = pd.MultiIndex.from_frame(stored[keys]).isin(pd.MultiIndex.from_frame(table[keys].drop_duplicates()))
-    merged = pd.concat([part for part in (stored[~is_new], table) if len(part)], ignore_index=True)
-    classes = splits.sort_classes({name[2:] for name in merged if name.startswith("p_")})
-    columns = [name for name in merged if not name.startswith("p_")] + [f"p_{name}" for name in classes]
-    return merged[columns]
+    return experiment.join_predictions([part for part in (stored[~is_new], table) if len(part)])
 
 
 def log_test_access(folder, runs, data, **columns):
@@ -198,11 +171,11 @@ def log_test_access(folder, runs, data, **columns):
 
     path, now = folder / "test_access.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     log = [pd.read_csv(path, dtype=str)] if path.is_file() else []
-    planned = pd.DataFrame([asdict(run) for run in runs]).groupby(RUN_KEYS, sort=False)
     new = [{"date": now, "commit": _git("rev-parse", "HEAD") or "none", "corpus": corpus_name(data.clips),
-            **dict(zip(RUN_KEYS, key, strict=True)), **columns, "seeds": " ".join(map(str, sorted(set(part["seed"])))),
-            "folds": " ".join(map(str, sorted(set(part["fold"])))), "settings": get_model(key[0]).settings,
-            "features_digest": data.digest, "uar": None} for key, part in planned]
+            **dict(zip(RUN_KEYS, key, strict=True)), **columns,
+            **{f"{name}s": " ".join(map(str, sorted(set(part[name])))) for name in ("seed", "fold")},
+            "settings": get_model(key[0]).settings, "features_digest": data.digest, "uar": None}
+           for key, part in pd.DataFrame(map(asdict, runs)).groupby(RUN_KEYS, sort=False)]
     log = pd.concat([*log, pd.DataFrame(new)], ignore_index=True)
     write_atomic(path, to_csv_bytes(log))
     return log
@@ -237,17 +210,15 @@ def _save_metadata(folder, log, histories, data):
     path = folder / "run_metadata.json"
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     records = {tuple(record[name] for name in RUN_KEYS): record for record in stored}
-    costs = pd.DataFrame([{name: getattr(run, name) for name in RUN_KEYS} | history
-                          for run, history in histories.items()])
-    for key, part in costs.groupby(RUN_KEYS, sort=False):
-        n_parameters = part["n_parameters"].dropna().astype(int).tolist() if "n_parameters" in part else []
+    finished = pd.DataFrame([asdict(run) | history for run, history in histories.items()])
+    for key, part in finished.groupby(RUN_KEYS, sort=False):
+        n_parameters = part.get("n_parameters", pd.Series()).dropna()
         records[key] = {
             **dict(zip(RUN_KEYS, key, strict=True)), "commit": log.loc[_last_line(log, RUN_KEYS, key), "commit"],
             "settings": get_model(key[0]).settings, "feature_config": asdict(data.config),
             "features_digest": data.digest, "versions": experiment.package_versions(), "n_runs": len(part),
-            "core_minutes": round(part["seconds"].sum() / 60, 1),
-            "ms_per_clip": round(part["ms_per_clip"].median(), 2),
-            **({"n_parameters": n_parameters[0]} if n_parameters else {})}
+            "core_minutes": round(part["seconds"].sum() / 60, 1), "ms_per_clip": round(part["ms_per_clip"].median(), 2),
+            **({"n_parameters": int(n_parameters.iloc[0])} if len(n_parameters) else {})}
     write_atomic(path, (json.dumps(list(records.values()), indent=1) + "\n").encode())
 
 
@@ -319,8 +290,7 @@ def load_predictions(results="ravdess", target="emotion"):
     """
     path = _results_folder(results) / _file_name(target)
     if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}; create it with ser evaluate --test --target "
-                                f"{target} --results {path.parent}")
+        raise FileNotFoundError(f"no {path.name} in {path.parent}; create it with ser evaluate --test --results")
     try:
         return read_csv(path)
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -347,15 +317,3 @@ def load_summary(results="ravdess"):
     """
     targets = [target for target in TARGETS if has_predictions(results, target)] or TARGETS[:1]
     return pd.concat([metrics.summarize(load_predictions(results, target)) for target in targets], ignore_index=True)
-
-
-def render_results_page():
-    """Render all published result tables as the Markdown of docs/results.md.
-
-    Returns
-    -------
-    str
-    """
-    sections = [f"## {title}\n\n{to_markdown(load_summary(corpus))}" for corpus, title in CORPUS_TITLES.items()]
-    return ("# Result tables\n\nGenerated by `scripts/update_documents.py` from the predictions in `results/`. The "
-            "columns are explained in the [README](../README.md).\n\n" + "\n\n".join(sections) + "\n")

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from ser_utils._utils.parallel import parallel_map
 from ser_utils.datasets.core import DATASETS, DatasetError, map_labels, read_table
 from ser_utils.features.spectral import mfcc, mfcc_to_mel
 
-SUBSETS = ("train", "test", "validation")  # in the order of the tables
 SUBSET_ALIASES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
                   "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
 SR = 16000
@@ -29,6 +27,9 @@ MIN_SIMILARITY = 0.96
 MAX_CONFOUNDING = 0.5
 MIN_DURATION = 0.8  # s; the fingerprints of shorter clips of different speakers are alike
 MIN_CLIPS = 5  # per class and subset, for the test of confounding
+CONFOUNDERS = {  # columns: what they measure
+    ("format",): "the file format (sampling rate, channels, encoding)",
+    ("peak", "noise_floor", "level"): "the recording level (dB re full scale: peak, noise floor, loud frames)"}
 COLUMNS = ["file", "folder", "emotion", "speaker", "subset"]
 
 
@@ -73,8 +74,8 @@ def load_split(tables):
     if len(tables) == 1:
         clips = _read_subsets(Path(tables[0]))
     else:
-        clips = pd.concat([read_table(table).assign(subset=subset, folder=Path(table).parent)
-                           for table, subset in zip(tables, SUBSETS, strict=False)], ignore_index=True)
+        clips = pd.concat([read_table(table).assign(subset=subset, folder=Path(table).parent) for table, subset in
+                           zip(tables, ("train", "test", "validation"), strict=False)], ignore_index=True)
     speakers = clips["speaker"] if "speaker" in clips else pd.Series(None, clips.index, dtype=object)
     clips["speaker"] = speakers.fillna(clips["file"].map(_parse_speaker))
     return _require_subsets(clips.assign(emotion=map_labels(clips["emotion"]))[COLUMNS], "row")
@@ -82,23 +83,21 @@ def load_split(tables):
 
 def _read_subsets(path):
     clips = read_table(path).assign(folder=path.parent)
-    column = next((name for name in ("subset", "split") if name in clips), None)
-    if column is None:
-        raise DatasetError(f"{path}: no column subset; add one with train, validation or test, or give one table per "
-                           "subset")
-    subsets = clips[column].str.lower().map(SUBSET_ALIASES)
+    names = clips.get("subset", clips.get("split"))
+    if names is None:
+        raise DatasetError(f"{path}: no column subset; add one with train, validation or test, or pass a table of each")
+    subsets = names.str.lower().map(SUBSET_ALIASES)
     if subsets.isna().any():
         row = subsets.isna().idxmax()
-        raise DatasetError(f"{path}, row {row + 1}: unknown {column} {clips[column][row]!r}; use one of "
-                           f"{', '.join(SUBSET_ALIASES)}")
+        aliases = ", ".join(SUBSET_ALIASES)
+        raise DatasetError(f"{path}, row {row + 1}: unknown {names.name} {names[row]!r}; use one of {aliases}")
     return clips.assign(subset=subsets)
 
 
 def _require_subsets(clips, what):
     for subset in ("train", "test"):
         if not (clips["subset"] == subset).any():
-            raise DatasetError(f"no {what} in the {subset} set; an audit needs a training and a test set (files are "
-                               f"relative to {clips['folder'].iloc[0]})")
+            raise DatasetError(f"no {what} in the {subset} set; file names are relative to {clips['folder'].iloc[0]}")
     return clips
 
 
@@ -138,8 +137,7 @@ def fingerprint(coefficients):
     energy = np.cumsum((10 ** (mel / 10) - 1).sum(axis=1))
     ends = np.interp([ENERGY_TAIL, 1 - ENERGY_TAIL], energy / energy[-1], np.arange(len(mel)))
     bands = mel[:, FINGERPRINT_BANDS].reshape(len(mel), -1, 4).mean(axis=2)
-    times = np.linspace(ends[0], ends[1], N_STEPS)
-    steps = np.stack([np.interp(times, np.arange(len(mel)), band) for band in bands.T])
+    steps = np.stack([np.interp(np.linspace(ends[0], ends[1], N_STEPS), np.arange(len(mel)), band) for band in bands.T])
     steps -= steps.mean(axis=1, keepdims=True)
     return (steps / (np.linalg.norm(steps) + 1e-9)).ravel()
 
@@ -159,8 +157,8 @@ def recording_info(path):
     """
     try:
         with audio.open_audio(path) as sound:
-            plural = "s" * (sound.channels > 1)
-            file_format = f"{sound.samplerate} Hz, {sound.channels} channel{plural}, {sound.subtype}"
+            channels = f"{sound.channels} channel{'s' * (sound.channels > 1)}"
+            file_format = f"{sound.samplerate} Hz, {channels}, {sound.subtype}"
         y = audio.load(path, SR)
     except audio.AudioError as error:
         return error
@@ -228,23 +226,46 @@ def read_recordings(clips, *, n_jobs=-1, progress=True):
 
 
 def find_shared_speakers(clips):
-    """Find test speakers that also occur in the training or validation set (list of Finding)."""
-    n_unknown = clips["speaker"].isna().sum()
-    findings = [Finding("note", f"{n_unknown} clips have no speaker, so that their speaker overlap cannot be detected; "
-                                "add a column speaker")] if n_unknown else []
+    """Find test speakers that also occur in the training or validation set.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        As returned by `load_split`.
+
+    Returns
+    -------
+    list of Finding
+    """
+    findings = []
+    if n_unknown := clips["speaker"].isna().sum():
+        findings.append(Finding("note", f"{n_unknown} clips have no speaker, so overlap is not detected; add it"))
     tested = set(clips.loc[clips["subset"] == "test", "speaker"].dropna())
     for subset in ("train", "validation"):
-        shared = tested & set(clips.loc[clips["subset"] == subset, "speaker"])
-        if shared:
+        if shared := tested & set(clips.loc[clips["subset"] == subset, "speaker"]):
             rows = clips[clips["speaker"].isin(shared) & clips["subset"].isin((subset, "test"))]
-            counts = rows.groupby(["speaker", "subset"]).size().unstack(fill_value=0)
-            findings.append(Finding("leak", f"{len(shared)} of {len(tested)} test speakers are also in the {subset} "
-                                            "set", counts))
+            message = f"{len(shared)} of {len(tested)} test speakers are also in the {subset} set"
+            findings.append(Finding("leak", message, _count(rows, "speaker")))
     return findings
 
 
+def _count(clips, column):
+    """Count the clips of each value of a column in each subset."""
+    return clips.groupby([column, "subset"]).size().unstack(fill_value=0)
+
+
 def find_missing_validation(clips):
-    """Warn if there is no validation set (list of Finding)."""
+    """Warn if there is no validation set.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        As returned by `load_split`.
+
+    Returns
+    -------
+    list of Finding
+    """
     if (clips["subset"] == "validation").any():
         return []
     return [Finding("warning", "there is no validation set: if epochs, hyperparameters or the best of several runs "
@@ -252,11 +273,22 @@ def find_missing_validation(clips):
 
 
 def find_class_imbalance(clips):
-    """Find classes that are missing in the training or test set, and a majority class (list of Finding)."""
-    counts = clips.groupby(["emotion", "subset"]).size().unstack(fill_value=0)
-    missing = [name for name in counts.index if (counts.loc[name, ["train", "test"]] == 0).any()]
-    findings = [Finding("warning", f"classes in the training or the test set only: {', '.join(missing)}", counts)
-                ] if missing else []
+    """Find classes that are missing in the training or test set, and a majority class.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        As returned by `load_split`.
+
+    Returns
+    -------
+    list of Finding
+    """
+    counts = _count(clips, "emotion")
+    missing = counts.index[(counts[["train", "test"]] == 0).any(axis=1)]
+    findings = []
+    if len(missing):
+        findings.append(Finding("warning", f"classes in the training or test set only: {', '.join(missing)}", counts))
     fractions = counts["test"] / counts["test"].sum()
     if fractions.max() > 1.5 / len(counts):
         findings.append(Finding("note", f"{fractions.max():.0%} of the test clips are {fractions.idxmax()}, the "
@@ -265,26 +297,36 @@ def find_class_imbalance(clips):
 
 
 def find_duplicates(recordings):
-    """Find test recordings that also occur in the training or validation set (list of Finding)."""
+    """Find test recordings that also occur in the training or validation set.
+
+    Parameters
+    ----------
+    recordings : pd.DataFrame
+        As returned by `read_recordings`.
+
+    Returns
+    -------
+    list of Finding
+    """
     is_short = recordings["duration"] < MIN_DURATION
-    findings = [Finding("note", f"{is_short.sum()} clips contain less than {MIN_DURATION} s of sound; only exact "
-                                "copies of them are detected")] if is_short.any() else []
+    note = f"of {is_short.sum()} clips shorter than {MIN_DURATION} s, only exact copies are detected"
+    findings = [Finding("note", note)] if is_short.any() else []
     test = recordings[recordings["subset"] == "test"]
     for subset in ("train", "validation"):
         others = recordings[recordings["subset"] == subset]
         exact = test.merge(others, on="digest", suffixes=("", "_other"))
-        pairs = pd.concat([
-            pd.DataFrame({"test": exact["file"], subset: exact["file_other"], "similarity": 1.0}),
-            *_find_similar(test[~is_short[test.index] & ~test["digest"].isin(exact["digest"])],
-                           others[~is_short[others.index]], subset)], ignore_index=True)
+        similar = _find_similar(test[~is_short[test.index] & ~test["digest"].isin(exact["digest"])],
+                                others[~is_short[others.index]])
+        pairs = pd.DataFrame([*zip(exact["file"], exact["file_other"], [1.0] * len(exact), strict=True), *similar],
+                             columns=["test", subset, "similarity"])
         if len(pairs):
             findings.append(Finding("leak", f"{pairs['test'].nunique()} test recordings are also in the {subset} set, "
                                             f"{exact['file'].nunique()} of them with identical samples", pairs))
     return findings
 
 
-def _find_similar(test, others, subset):
-    """Pair each test recording with the most similar one of the others, where the similarity is high enough."""
+def _find_similar(test, others):
+    """List (test file, most similar other file, cosine similarity) of the pairs above `MIN_SIMILARITY`."""
     from sklearn.neighbors import NearestNeighbors
 
     if not len(test) or not len(others):
@@ -292,39 +334,43 @@ def _find_similar(test, others, subset):
     distances, nearest = NearestNeighbors(n_neighbors=1).fit(np.stack(others["fingerprint"])).kneighbors(
         np.stack(test["fingerprint"]))
     similarity = 1 - distances[:, 0] ** 2 / 2  # cosine, for vectors of unit length
-    pairs = pd.DataFrame({"test": test["file"].to_numpy(), subset: others["file"].to_numpy()[nearest[:, 0]],
-                          "similarity": similarity.round(3)})
-    return [pairs[similarity > MIN_SIMILARITY]]
+    pairs = zip(test["file"], others["file"].iloc[nearest[:, 0]], similarity.round(3), similarity, strict=True)
+    return [pair for *pair, exact in pairs if exact > MIN_SIMILARITY]
 
 
 def find_confounding(recordings):
-    """Find out whether the file format or the recording level alone predicts the emotion (list of Finding)."""
-    test = partial(_test_confounding, recordings)
-    return test(["format"], "the file format (sampling rate, channels, encoding)") + test(
-        ["peak", "noise_floor", "level"], "the recording level (dB re full scale: peak, noise floor, loud frames)")
+    """Find out whether the file format or the recording level alone predicts the emotion.
 
+    A small decision tree is trained on these properties of the training clips and scored on the test clips.
 
-def _test_confounding(recordings, columns, name):
-    """Train a small decision tree on these columns alone, and score it on the test set."""
+    Parameters
+    ----------
+    recordings : pd.DataFrame
+        As returned by `read_recordings`.
+
+    Returns
+    -------
+    list of Finding
+    """
     from sklearn.metrics import recall_score
     from sklearn.tree import DecisionTreeClassifier
 
-    counts = recordings.groupby(["emotion", "subset"]).size().unstack(fill_value=0)
-    usable = recordings["emotion"].isin(counts.index[(counts[["train", "test"]] >= MIN_CLIPS).all(axis=1)])
-    clips = recordings[usable]
-    n_classes = clips["emotion"].nunique()
-    if n_classes < 2:
+    counts, findings = _count(recordings, "emotion"), []
+    classes = counts.index[(counts[["train", "test"]] >= MIN_CLIPS).all(axis=1)]
+    if len(classes) < 2:
         return []
-    X, is_train, is_test = pd.get_dummies(clips[columns]), clips["subset"] == "train", clips["subset"] == "test"
-    tree = DecisionTreeClassifier(min_samples_leaf=MIN_CLIPS, class_weight="balanced", random_state=0)
-    predicted = tree.fit(X[is_train], clips["emotion"][is_train]).predict(X[is_test])
-    uar = recall_score(clips["emotion"][is_test], predicted, average="macro")
-    if uar < 1 / n_classes + MAX_CONFOUNDING * (1 - 1 / n_classes):
-        return []
-    groups = recordings.groupby("emotion")
-    rows = groups["format"].value_counts().unstack(fill_value=0) if columns == ["format"] else groups[columns].median()
-    return [Finding("warning", f"{name} alone predicts the emotion with {uar:.0%} UAR (chance {1 / n_classes:.0%}): a "
-                               "model can rely on recording conditions instead of speech", rows.round(1))]
+    clips, chance = recordings[recordings["emotion"].isin(classes)], 1 / len(classes)
+    train, test = (clips[clips["subset"] == subset].index for subset in ("train", "test"))
+    for columns, name in CONFOUNDERS.items():
+        X, y = pd.get_dummies(clips[list(columns)]), clips["emotion"]
+        tree = DecisionTreeClassifier(min_samples_leaf=MIN_CLIPS, class_weight="balanced", random_state=0)
+        uar = recall_score(y[test], tree.fit(X.loc[train], y[train]).predict(X.loc[test]), average="macro")
+        if uar >= chance + MAX_CONFOUNDING * (1 - chance):
+            groups = recordings.groupby("emotion")[list(columns)]
+            rows = groups.value_counts().unstack(fill_value=0) if columns == ("format",) else groups.median()
+            findings.append(Finding("warning", f"{name} alone predicts the emotion with {uar:.0%} UAR (chance "
+                                    f"{chance:.0%}): a model can rely on it instead of on speech", rows.round(1)))
+    return findings
 
 
 def format_report(clips, findings, n_rows=5):
@@ -352,8 +398,8 @@ def format_report(clips, findings, n_rows=5):
     Verdict: no leakage found; speakers and recordings of the subsets are disjoint.
     """
     sizes = clips.groupby("subset", sort=False).agg(clips=("file", "size"), speakers=("speaker", "nunique"))
-    lines = [f"{size.Index}: {size.clips} clips" + f" of {size.speakers} speakers" * bool(size.speakers)
-             for size in sizes.itertuples()]
+    lines = [f"{subset}: {n_clips} clips" + f" of {n_speakers} speakers" * bool(n_speakers)
+             for subset, n_clips, n_speakers in sizes.itertuples()]
     for finding in findings:
         lines += ["", f"{finding.severity.upper()}: {finding.message}."]
         if len(finding.rows):

@@ -16,9 +16,8 @@ from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, GENDERS, TARGETS
 
 # Test actors of Luna-Jimenez et al. 2021 (doi:10.3390/s21227665); validation actors of arXiv:2606.03359, which uses
 # the same folds
-RAVDESS_TEST_ACTORS = ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24),
-                       (1, 4, 9, 22))
-RAVDESS_VALIDATION_ACTORS = ((3, 6), (10, 11), (8, 17), (1, 14), (2, 5))
+RAVDESS_TEST_ACTORS = (2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24), (1, 4, 9, 22)
+RAVDESS_VALIDATION_ACTORS = (3, 6), (10, 11), (8, 17), (1, 14), (2, 5)
 CLASS_ORDER = (*EMOTIONS, *GENDER_EMOTIONS, *GENDERS)
 
 
@@ -123,21 +122,17 @@ def sort_classes(names):
     >>> sort_classes(["zeal", "sad", "bored", "neutral"])
     ('neutral', 'sad', 'bored', 'zeal')
     """
-    return tuple(sorted(names, key=lambda name: (
-        CLASS_ORDER.index(name) if name in CLASS_ORDER else len(CLASS_ORDER), name)))
+    return tuple(sorted(names, key=lambda name: ((*CLASS_ORDER, name).index(name), name)))
 
 
 def _get_speakers(clips):
-    n_missing = clips["speaker"].isna().sum()
-    if n_missing:
-        raise ValueError(f"{n_missing} of {len(clips)} clips have no speaker, which a speaker-independent split needs; "
-                         "add a column speaker and extract again, or use --split random-split, whose scores do not "
-                         "hold for unseen speakers")
+    alternative = "or use --split random-split, whose scores do not hold for unseen speakers"
+    if n_missing := clips["speaker"].isna().sum():
+        raise ValueError(f"{n_missing} of {len(clips)} clips have no speaker; add a column speaker and extract again, "
+                         f"{alternative}")
     speakers = sorted(clips["speaker"].unique())
     if len(speakers) < 3:
-        raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) are too few for a training, a validation "
-                         "and a test set; provide at least three, or use --split random-split, whose scores do not "
-                         "hold for unseen speakers")
+        raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) are too few; provide three, {alternative}")
     return speakers
 
 
@@ -157,12 +152,9 @@ def _speaker_folds(clips):
 def _split_speakers(clips, target, folds):
     """Build a Split for each pair of test and validation speakers."""
     usable = pd.notna(get_labels(clips, target))
-    splits = []
-    for fold, speakers in enumerate(folds):
-        is_test, is_validation = (clips["speaker"].isin(names) & usable for names in speakers)
-        splits.append(Split(fold, np.flatnonzero(usable & ~is_test & ~is_validation), np.flatnonzero(is_validation),
-                            np.flatnonzero(is_test)))
-    return splits
+    masks = [[clips["speaker"].isin(names) & usable for names in speakers] for speakers in folds]
+    return [Split(fold, np.flatnonzero(usable & ~test & ~validation), np.flatnonzero(validation), np.flatnonzero(test))
+            for fold, (test, validation) in enumerate(masks)]
 
 
 def speaker_independent(clips, target="emotion", seed=0):
@@ -257,9 +249,9 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     if enrollment is None:
         return [replace(split, norm_index=np.arange(len(clips))) for split in splits]
     rows = clips.reset_index(drop=True)
-    samples = [rows[rows["emotion"] == emotion].groupby("speaker").sample(n, random_state=seed)
-               for emotion, n in enrollment.items()]
-    enrolled = np.sort(np.concatenate([sample.index for sample in samples]))
+    enrolled = np.sort(np.concatenate([
+        rows[rows["emotion"] == emotion].groupby("speaker").sample(n, random_state=seed).index
+        for emotion, n in enrollment.items()]))
     return [replace(split, validation=np.setdiff1d(split.validation, enrolled),
                     test=np.setdiff1d(split.test, enrolled), norm_index=enrolled) for split in splits]
 
@@ -349,30 +341,22 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     corpus, labels = clips["corpus"].to_numpy(), get_labels(clips, target)
     classes = {name: set(labels[corpus == name]) - {None} for name in sorted(set(corpus))}
     if len(classes) < 2:
-        raise ValueError(f"all clips are from {corpus[0]}; a cross-corpus split needs features of two corpora "
-                         "(--features DIR DIR)")
+        raise ValueError(f"all clips are from {corpus[0]}; provide features of two corpora with --features DIR DIR")
     if norm_by == "speaker":
         _get_speakers(clips)
-    splits = []
+    splits, speakers = [], clips["speaker"]
     for fold, (source, tested) in enumerate(permutations(classes, 2)):
         common = classes[source] & classes[tested]
-        _check_pair(clips, source, tested, common, target)
+        shared = set.intersection(*(set(speakers[corpus == name].dropna()) for name in (source, tested)))
+        if shared:
+            raise ValueError(f"{source} and {tested} have {len(shared)} common speakers; choose corpora without any")
+        if len(common) < 2:
+            raise ValueError(f"{source} and {tested} have {len(common)} {target} classes in common; choose two others")
         usable = np.isin(labels.astype(str), sorted(common))
         splits.append(Split(fold, np.flatnonzero(usable & (corpus == source)), np.empty(0, int),
-                            np.flatnonzero(usable & (corpus == tested)),
-                            None if norm_by is None else np.arange(len(clips)), norm_by or "speaker"))
+                            np.flatnonzero(usable & (corpus == tested)), np.arange(len(clips)) if norm_by else None,
+                            norm_by or "speaker"))
     return splits
-
-
-def _check_pair(clips, source, tested, common, target):
-    by_corpus = clips.dropna(subset="speaker").groupby("corpus")["speaker"].agg(set)
-    shared = by_corpus.get(source, set()) & by_corpus.get(tested, set())
-    if shared:
-        raise ValueError(f"{source} and {tested} have {len(shared)} common speakers, so the test speakers would not be "
-                         "unseen; choose two other corpora")
-    if len(common) < 2:
-        raise ValueError(f"{source} and {tested} have {len(common)} {target} classes in common; choose two other "
-                         "corpora")
 
 
 def random_split(clips, target="emotion", seed=0):
@@ -406,8 +390,8 @@ def random_split(clips, target="emotion", seed=0):
         rest, test = train_test_split(rows, test_size=0.2, stratify=labels[rows], random_state=seed)
         train, validation = train_test_split(rest, test_size=0.2, stratify=labels[rest], random_state=seed)
     except ValueError as error:
-        raise ValueError(f"{len(rows)} clips of {len(set(labels[rows]))} classes are too few for a training, a "
-                         "validation and a test set; provide at least seven of each class") from error
+        n_classes = len(set(labels[rows]))
+        raise ValueError(f"{len(rows)} clips of {n_classes} classes are too few; add at least seven of each") from error
     return [Split(0, np.sort(train), np.sort(validation), np.sort(test))]
 
 
@@ -445,15 +429,14 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     labels = get_labels(clips, target)
     usable = pd.notna(labels)
     strictest = [usable & ~excluded for _, _, excluded in _fold_masks(clips, labels, seed, "speakers, statement")]
-    class_counts = {name: min((labels[free] == name).sum() for free in strictest)
-                    for name in get_classes(clips, target)}
+    counts = {name: min((labels[free] == name).sum() for free in strictest) for name in get_classes(clips, target)}
     splits = []
     for fold, (is_test, is_validation, excluded) in enumerate(_fold_masks(clips, labels, seed, disjoint)):
         rng = np.random.default_rng([seed, fold])
         rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(usable & ~excluded & (labels == name)))[:count]
-                                       for name, count in class_counts.items()]))
-        splits.append(Split(fold, rows[~is_validation[rows]], rows[is_validation[rows]],
-                            np.flatnonzero(usable & is_test)))
+                                       for name, count in counts.items()]))
+        splits.append(
+            Split(fold, rows[~is_validation[rows]], rows[is_validation[rows]], np.flatnonzero(usable & is_test)))
     return splits
 
 
@@ -474,20 +457,23 @@ def _fold_masks(clips, labels, seed, disjoint):
     return [(test, tests[(fold + 1) % len(tests)], test) for fold, test in enumerate(tests)]
 
 
-SIZE_MATCHED = {"size-matched-random": "clips", "size-matched-repetitions": "repetitions",
-                "size-matched-speakers": "speakers", "size-matched-speakers-statements": "speakers, statement"}
-TRAIN_SUBSETS: dict[str, dict] = {
-    "train-5-speakers": {"n_speakers": 5}, "train-10-speakers": {"n_speakers": 10},
-    "train-15-speakers": {"n_speakers": 15}, "train-half-clips": {"clip_fraction": 0.5}}
-# RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
-ENROLLMENT = {"speaker-normalized": None, "enrollment-normalized": {"neutral": 2, "calm": 3}}
 SPLITS: dict[str, Callable] = {
-    "speaker-independent": speaker_independent, "leave-one-speaker-out": leave_one_speaker_out,
-    "random-split": random_split, "nested-cv": nested_cv, "cross-corpus": cross_corpus,
-    **{f"cross-corpus-{norm_by}-normalized": partial(cross_corpus, norm_by=norm_by)
-       for norm_by in ("corpus", "speaker")},
-    **{name: partial(speaker_normalized, enrollment=enrollment) for name, enrollment in ENROLLMENT.items()},
-    **{name: partial(train_subset, **subset) for name, subset in TRAIN_SUBSETS.items()},
-    **{name: partial(size_matched, disjoint=disjoint) for name, disjoint in SIZE_MATCHED.items()}}
-UNSEEN_SPEAKER_SPLITS = tuple(name for name in SPLITS if name not in (
-    "random-split", "size-matched-random", "size-matched-repetitions"))
+    "speaker-independent": speaker_independent,
+    "leave-one-speaker-out": leave_one_speaker_out,
+    "random-split": random_split,
+    "nested-cv": nested_cv,
+    "cross-corpus": cross_corpus,
+    "cross-corpus-corpus-normalized": partial(cross_corpus, norm_by="corpus"),
+    "cross-corpus-speaker-normalized": partial(cross_corpus, norm_by="speaker"),
+    "speaker-normalized": speaker_normalized,
+    # RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
+    "enrollment-normalized": partial(speaker_normalized, enrollment={"neutral": 2, "calm": 3}),
+    "train-5-speakers": partial(train_subset, n_speakers=5),
+    "train-10-speakers": partial(train_subset, n_speakers=10),
+    "train-15-speakers": partial(train_subset, n_speakers=15),
+    "train-half-clips": partial(train_subset, clip_fraction=0.5),
+    "size-matched-random": partial(size_matched, disjoint="clips"),
+    "size-matched-repetitions": partial(size_matched, disjoint="repetitions"),
+    "size-matched-speakers": partial(size_matched, disjoint="speakers"),
+    "size-matched-speakers-statements": partial(size_matched, disjoint="speakers, statement")}
+UNSEEN_SPEAKER_SPLITS = SPLITS.keys() - {"random-split", "size-matched-random", "size-matched-repetitions"}

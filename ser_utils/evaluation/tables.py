@@ -1,35 +1,35 @@
-"""Result tables as text: a summary of predictions in Markdown, and beside the published results."""
+"""Result tables: the summary of predictions as Markdown, or beside the published results."""
 
 import pandas as pd
 
 from ser_utils.datasets.core import DATASETS, TARGETS
 from ser_utils.evaluation.metrics import KEYS
-from ser_utils.evaluation.splits import SIZE_MATCHED, TRAIN_SUBSETS, UNSEEN_SPEAKER_SPLITS
+from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
 ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
+CROSS_CORPUS_TITLE = "Trained on {source}, tested on {tested} (cross-corpus)"
 SPLIT_TITLES = {  # in the order of the tables
     "speaker-independent": "Unseen speakers ({folds})",
-    "speaker-normalized": "Unseen speakers, features standardized by all unlabelled clips of each speaker "
-                          "(transductive)",
+    "speaker-normalized":
+        "Unseen speakers, features standardized by all unlabelled clips of each speaker (transductive)",
     "enrollment-normalized": "Unseen speakers, features standardized by five neutral and calm enrollment clips of each "
                              "speaker, which are not tested",
     "leave-one-speaker-out": "Leave-one-speaker-out cross-validation",
     "nested-cv": "Nested cross-validation for model selection",
     "random-split": "Random split",
-    "cross-corpus": "Trained on {source}, tested on {tested} (cross-corpus)",
-    "cross-corpus-corpus-normalized": "Trained on {source}, tested on {tested} (cross-corpus), features standardized "
-                                      "per corpus (transductive)",
-    "cross-corpus-speaker-normalized": "Trained on {source}, tested on {tested} (cross-corpus), features standardized "
-                                       "per speaker (transductive)"}
+    "cross-corpus": CROSS_CORPUS_TITLE,
+    "cross-corpus-corpus-normalized": f"{CROSS_CORPUS_TITLE}, features standardized per corpus (transductive)",
+    "cross-corpus-speaker-normalized": f"{CROSS_CORPUS_TITLE}, features standardized per speaker (transductive)"}
 TARGET_TITLES = {"emotion": "{n_classes} emotions", "gender_emotion": "ten classes (gender × 5 emotions)",
                  "gender": "gender"}
-ORIGINAL_TITLE = "Random split, ten classes (the original project's protocol)"
-SIZE_MATCHED_TITLES = dict(zip(SIZE_MATCHED, (
-    "random split", "repetitions grouped", "unseen speakers", "unseen speakers and statements"), strict=True))
-TRAIN_SUBSET_TITLES = dict(zip((*TRAIN_SUBSETS, "speaker-independent"), (
-    "5 speakers", "10 speakers", "15 speakers", "19–20 speakers, half of the clips", "19–20 speakers"), strict=True))
-PIVOT_TITLES = {
+SIZE_MATCHED_TITLES = {
+    "size-matched-random": "random split", "size-matched-repetitions": "repetitions grouped",
+    "size-matched-speakers": "unseen speakers", "size-matched-speakers-statements": "unseen speakers and statements"}
+TRAIN_SUBSET_TITLES = {
+    "train-5-speakers": "5 speakers", "train-10-speakers": "10 speakers", "train-15-speakers": "15 speakers",
+    "train-half-clips": "19–20 speakers, half of the clips", "speaker-independent": "19–20 speakers"}
+PIVOT_TITLES = {  # tables with a column per split
     "Size-matched data leakage ablation: UAR (95 % CI) over {n_classes} emotions, equally many training clips":
         SIZE_MATCHED_TITLES,
     "Learning curve over training speakers: UAR (95 % CI) over {n_classes} emotions, unseen speakers":
@@ -63,7 +63,7 @@ def _format_pair(first, separator, second):
 
 
 def _table_row(result):
-    """One result (dict, a row of a summary) as the text of a table row."""
+    """Format one row of a summary (dict) as the cells of a table row."""
     cells = {"model": result["model"], "UAR": format_percent(result["uar"])}
     if result["split"] in UNSEEN_SPEAKER_SPLITS:
         cells |= {"95 % CI": _format_pair(result["ci_low"], "–", result["ci_high"]),
@@ -95,17 +95,17 @@ def get_headings(summary):
     ['Random split, 6 emotions', 'Trained on TESS, tested on EMO-DB (cross-corpus), 6 emotions',
      'Trained on EMO-DB, tested on TESS (cross-corpus), 6 emotions']
     """
-    order = list(SPLIT_TITLES)
+    pivoted = (SIZE_MATCHED_TITLES | TRAIN_SUBSET_TITLES).keys() - SPLIT_TITLES.keys()
     results = summary[["split", "test_corpus", "target"]].drop_duplicates().itertuples(index=False, name=None)
-    shown = [key for key in results if not (key[2] == "emotion" and key[0] in (*SIZE_MATCHED, *TRAIN_SUBSETS))]
-    shown.sort(key=lambda key: (TARGETS.index(key[2]), order.index(key[0]) if key[0] in order else len(order), *key))
+    shown = [key for key in results if not (key[2] == "emotion" and key[0] in pivoted)]
+    shown.sort(key=lambda key: (TARGETS.index(key[2]), (*SPLIT_TITLES, key[0]).index(key[0]), *key))
     return {key: _heading(summary, *key) for key in shown}
 
 
 def _heading(summary, split, tested, target):
-    same = summary[(summary["split"] == split) & (summary["target"] == target)]
     if (split, target) == ("random-split", "gender_emotion"):
-        return ORIGINAL_TITLE
+        return "Random split, ten classes (the original project's protocol)"
+    same = summary[(summary["split"] == split) & (summary["target"] == target)]
     result = same[same["test_corpus"] == tested].iloc[0]
     titles = {name: DATASETS[name].title if name in DATASETS else name for name in same["test_corpus"].unique()}
     source = " or ".join(title for name, title in titles.items() if name != tested) or "another corpus"
@@ -132,10 +132,9 @@ def result_tables(summary):
     tables = []
     for key, heading in get_headings(summary).items():
         rows = summary[(summary[["split", "test_corpus", "target"]] == list(key)).all(axis=1)].sort_values("uar")
-        last = rows.iloc[-1]
-        size = f"{last['n_clips']:,} clips of {last['n_speakers']} speakers"
-        tables.append((f"{heading}: {size}, chance {format_percent(rows.iloc[0]['chance'])} %",
-                       pd.DataFrame([_table_row(result) for result in rows.to_dict("records")])))
+        best = rows.iloc[-1]
+        tables.append((f"{heading}: {best['n_clips']:,} clips of {best['n_speakers']} speakers, chance "
+                       f"{format_percent(best['chance'])} %", pd.DataFrame(map(_table_row, rows.to_dict("records")))))
     for heading, titles in PIVOT_TITLES.items():
         pivot = pivot_splits(summary, titles)
         if len(pivot):
@@ -171,8 +170,8 @@ def pivot_splits(summary, titles):
     """
     rows = summary[summary["split"].isin(titles) & (summary["target"] == "emotion")]
     rows = rows[rows["model"].isin(rows.loc[rows["split"] != "speaker-independent", "model"])]
-    texts = [format_percent(result["uar"]) + ("" if pd.isna(result["ci_low"]) else
-             f" ({_format_pair(result['ci_low'], '–', result['ci_high'])})") for result in rows.to_dict("records")]
+    texts = [format_percent(row.uar) + ("" if pd.isna(row.ci_low) else
+             f" ({_format_pair(row.ci_low, '–', row.ci_high)})") for row in rows.itertuples()]
     order = rows.groupby("model")["uar"].mean().sort_values().index
     pivot = rows.assign(title=rows["split"].map(titles), text=texts).pivot_table(
         "text", "model", "title", aggfunc="first", fill_value="–").reindex(order)
@@ -236,11 +235,10 @@ def compare_with_published(summary, published=None):
     for title, column in {"UAR": "uar", "accuracy": "accuracy", "chance": "chance"}.items():
         table[title] = summary[column].map(format_percent)
     note = "UAR, accuracy and chance in %, on the validation set"
-    if published is None:
-        return f"{table.to_string(index=False)}\n\n{note}."
-    joined = summary.join(published.set_index(KEYS)[["uar", "n_folds", "n_seeds"]].add_suffix("_test"), on=KEYS)
-    table["published UAR"] = joined["uar_test"].map(format_percent)
-    table["over"] = [f"{result.n_folds_test:.0f} folds × {result.n_seeds_test:.0f} seeds"
-                     if result.n_folds_test > 0 else "–" for result in joined.itertuples()]
-    return (f"{table.to_string(index=False)}\n\n{note}; published UAR: on the test sets, trained on the training and "
-            "validation sets.")
+    if published is not None:
+        joined = summary[KEYS].join(published.set_index(KEYS)[["uar", "n_folds", "n_seeds"]], on=KEYS)
+        table["published UAR"] = joined["uar"].map(format_percent)
+        table["over"] = [f"{row.n_folds:.0f} folds × {row.n_seeds:.0f} seeds" if row.n_folds > 0 else "–"
+                         for row in joined.itertuples()]
+        note += "; published UAR: on the test sets, trained on the training and validation sets"
+    return f"{table.to_string(index=False)}\n\n{note}."

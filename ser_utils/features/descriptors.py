@@ -5,9 +5,6 @@ import numpy as np
 from ser_utils import audio
 from ser_utils.features import spectral
 
-F0_MIN, F0_MAX = 65.0, 700.0  # Hz: from low male voices to shouted high female voices
-MIN_POWER = 1e-12
-
 DESCRIPTORS = {
     "duration": "s, whole recording",
     "speech_duration": "s, without silence at both ends",
@@ -42,7 +39,7 @@ def compute_descriptors(y, speech, sr, f0=True):
     Returns
     -------
     dict of float
-        Keys and units as in `DESCRIPTORS`; F0 statistics are NaN where no frame is voiced.
+        Keys and units as in `DESCRIPTORS`; F0 statistics are NaN if no frame is voiced.
 
     References
     ----------
@@ -60,15 +57,15 @@ def compute_descriptors(y, speech, sr, f0=True):
     if f0:
         import librosa
 
-        estimates, is_voiced, _ = librosa.pyin(speech, fmin=F0_MIN, fmax=F0_MAX, sr=sr, frame_length=1024,
-                                               hop_length=256)
+        # fmin and fmax, in Hz: from low male voices to shouting female voices
+        estimates, is_voiced, _ = librosa.pyin(speech, fmin=65, fmax=700, sr=sr, frame_length=1024, hop_length=256)
         voiced_f0 = estimates[is_voiced] if is_voiced.any() else voiced_f0
     low, high = np.percentile(voiced_f0, [10, 90])
     power = np.abs(np.fft.rfft(speech)) ** 2
     return {
         "duration": len(y) / sr,
         "speech_duration": len(speech) / sr,
-        "level_dbfs": 10 * np.log10(np.mean(np.square(speech, dtype=np.float64)) + MIN_POWER),
+        "level_dbfs": 10 * np.log10(np.mean(np.square(speech, dtype=np.float64)) + 1e-12),
         "f0_median": float(np.median(voiced_f0)),
         "f0_range": float(12 * np.log2(high / low)),
         "voiced_fraction": float(is_voiced.mean()),
@@ -77,10 +74,7 @@ def compute_descriptors(y, speech, sr, f0=True):
 
 
 def compile_pyin():
-    """Compile librosa's pYIN with Numba, which caches the result on disk.
-
-    To be called before worker processes start: concurrent compilation can corrupt the cache (Numba issue 10128).
-    """
+    """Compile librosa's pYIN before worker processes do: at once they can corrupt Numba's cache (Numba issue 10128)."""
     tone = np.sin(np.arange(4000, dtype=np.float32))
     compute_descriptors(tone, tone, 16000)
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import itertools
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,8 +22,7 @@ RAVDESS_FEATURES = files.ROOT / "data" / "ravdess"
 FEATURES_VERSION = 1  # part of the cache key; to be increased when the code changes any feature
 PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa")  # their versions are part of the cache key
 FILES = ("clips.csv", "features.npz", "feature_config.json")
-MAX_LEVEL = 255  # features are stored as one byte per value
-MIN_STEP = 1e-9
+MIN_STEP = 1e-9  # of the quantization
 
 
 @dataclass(frozen=True)
@@ -119,17 +120,18 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     digest = _digest_recordings(folder, clips, config, f0)
     if cached := _load_cached(out, digest):
         return cached
+    spectral.mfcc(np.zeros(config.n_fft), config)  # imports librosa, which compiles: see compile_pyin
     if f0:
         descriptors.compile_pyin()
     paths = [folder.resolve() / file for file in clips["file"]]
     results = list(parallel_map(partial(_extract_clip, config=config, f0=f0), paths, desc="extracting", unit="clip",
                                 n_jobs=n_jobs, scheduler=scheduler, environment=_environment, progress=progress))
-    usable = np.array([not isinstance(result, audio.AudioError) for result in results])
+    is_usable = np.array([not isinstance(result, audio.AudioError) for result in results])
     errors = [result for result in results if isinstance(result, audio.AudioError)]
-    if not usable.any():
+    if not is_usable.any():
         raise datasets.DatasetError(f"{folder}: none of {len(clips)} recordings can be used; the first: {errors[0]}")
-    sequences, contours, rows = zip(*(results[index] for index in np.flatnonzero(usable)), strict=True)
-    table = clips[usable].reset_index(drop=True).join(pd.DataFrame(list(rows)).round(3))
+    sequences, contours, rows = zip(*itertools.compress(results, is_usable), strict=True)
+    table = clips[is_usable].reset_index(drop=True).join(pd.DataFrame(list(rows)).round(3))
     save_features(FeatureSet(table, np.concatenate(sequences), np.cumsum([0, *map(len, sequences)]),
                              np.stack(contours), config), out, recordings_digest=digest,
                   errors=[(error.path, error.reason, error.remedy) for error in errors])
@@ -197,11 +199,10 @@ def load_features(folder=RAVDESS_FEATURES):
     if isinstance(folder, list | tuple):
         return _join([load_features(one) for one in folder])
     folder = Path(folder or RAVDESS_FEATURES)
-    remedy = "restore it with git checkout" if folder == RAVDESS_FEATURES else \
-        f"extract the features with ser extract RECORDINGS --out {folder}"
-    for name in (files.CHECKSUM_FILE, *FILES):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder}: no features ({name} is missing); {remedy}")
+    command = f"ser extract RECORDINGS --out {folder}"
+    remedy = "restore it with git checkout" if folder == RAVDESS_FEATURES else f"extract the features with {command}"
+    if missing := [name for name in (files.CHECKSUM_FILE, *FILES) if not (folder / name).is_file()]:
+        raise FileNotFoundError(f"{folder}: no features ({missing[0]} is missing); {remedy}")
     table, archive, info = (io.BytesIO(files.read_verified(folder / name, remedy)) for name in FILES)
     with np.load(archive, allow_pickle=False) as arrays:
         lengths = arrays["lengths"].astype(np.int64)
@@ -236,30 +237,25 @@ def _digest_recordings(folder, clips, config, f0):
     digest = hashlib.blake2b(f"{config} {f0} {_environment()}".encode(), digest_size=16)
     digest.update(files.to_csv_bytes(clips))
     for file in clips["file"]:
-        path = Path(folder) / file
-        try:
-            content = path.read_bytes() if path.is_file() else b"no file"
-        except OSError:  # reported as AudioError when the clip is extracted
-            content = b"unreadable"
-        digest.update(file.encode(*files.CSV_ENCODING) + content)
+        digest.update(file.encode(*files.CSV_ENCODING))
+        with suppress(OSError):  # reported as AudioError when the clip is extracted
+            digest.update((folder / file).read_bytes() if (folder / file).is_file() else b"")
     return digest.hexdigest()
 
 
 def _load_cached(out, digest):
     """Earlier results for the same cache key; None if there are none or a file is damaged."""
-    try:
+    with suppress(FileNotFoundError, files.IntegrityError):
         info = json.loads(files.read_verified(out / "feature_config.json", ""))
-        if info.get("recordings_digest") != digest:
-            return None
-        return load_features(out), [audio.AudioError(*fields) for fields in info["errors"]]
-    except (FileNotFoundError, files.IntegrityError):
-        return None
+        if info.get("recordings_digest") == digest:
+            return load_features(out), [audio.AudioError(*fields) for fields in info["errors"]]
+    return None
 
 
 def _quantize(values):
     """Bytes, step and minimum of each column."""
     low = values.min(axis=0)
-    step = np.maximum((values.max(axis=0) - low) / MAX_LEVEL, MIN_STEP).astype(np.float32)
+    step = np.maximum((values.max(axis=0) - low) / 255, MIN_STEP).astype(np.float32)
     return np.rint((values - low) / step).astype(np.uint8), step, low.astype(np.float32)
 
 
@@ -268,12 +264,12 @@ def _join(parts):
         return parts[0]
     names = [", ".join(part.clips["corpus"].unique()) for part in parts]
     if len(set(names)) < len(names) or any(part.config != parts[0].config for part in parts):
-        raise ValueError(f"features of {' and '.join(names)} cannot be joined; give each corpus once, extracted with "
-                         "the same configuration")
+        raise ValueError(f"features of {' and '.join(names)} cannot be joined; give each corpus once, all extracted "
+                         "with the same configuration")
     clips = pd.concat([part.clips for part in parts], ignore_index=True)
     groups = {name: dataset.speaker_group for name, dataset in datasets.DATASETS.items()}
     clips = clips.assign(clip=clips["corpus"] + "/" + clips["clip"],
                          speaker=clips["corpus"].replace(groups) + "/" + clips["speaker"])
-    lengths = np.concatenate([np.diff(part.offsets) for part in parts])
-    return FeatureSet(clips, np.concatenate([part.frames for part in parts]), np.cumsum([0, *lengths]),
-                      np.concatenate([part.contours for part in parts]), parts[0].config)
+    frames, lengths, contours = (np.concatenate(arrays) for arrays in zip(
+        *((part.frames, np.diff(part.offsets), part.contours) for part in parts), strict=True))
+    return FeatureSet(clips, frames, np.cumsum([0, *lengths]), contours, parts[0].config)

@@ -12,7 +12,6 @@ from ser_utils import audio
 TELEPHONE_BAND_HZ = 300, 3400  # ITU-T G.712
 TELEPHONE_SR = 8000  # Hz
 MP3_COMPRESSION = 0.99  # of libsndfile's scale from 0 to 1: about 20 kbit/s
-MIN_POWER = 1e-20
 
 
 def change_gain(y, gain_db):
@@ -150,7 +149,7 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
 
 
 def _mean_power(y):
-    return np.mean(np.square(y)) + MIN_POWER
+    return np.mean(np.square(y)) + 1e-20  # no division by zero for silence
 
 
 def _encode(y, sr, **options):

@@ -7,7 +7,7 @@ neither TensorFlow nor librosa, pandas or scikit-learn, so that a single predict
 
 import json
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 
@@ -24,8 +24,8 @@ SR = 16000  # Hz, input of the models
 WINDOW_DURATION, WINDOW_HOP = 4.0, 2.0  # s, for recordings longer than two windows
 MIN_DURATION, MAX_DURATION = 0.3, 3600.0  # s
 MIN_SPEECH_DURATION = 0.6  # s after trimming; shorter speech gets a warning
-SILENCE_DB = -60.0  # dBFS; no speech in windows whose peak is below it
-PAUSE_DB = 35.0  # windows this far below the loudest one are pauses, as in trimming
+MIN_PEAK = 10 ** (-60 / 20)  # -60 dBFS; no speech in windows whose peak is below it
+PAUSE_RATIO = 10 ** (-35 / 20)  # windows 35 dB below the loudest one are pauses, as in trimming
 FULL_SCALE = 0.99
 MAX_CLIPPED_FRACTION = 0.001  # of the samples
 MAX_OOD_FRACTION = 0.25  # of the windows; 5 % of windows with speech exceed the limit
@@ -56,8 +56,8 @@ class DeployedModel:
         # optimization would take 25 ms when loading and save 0.5 ms per clip
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self.metadata = {key: _decode_json(value)
-                         for key, value in self.session.get_modelmeta().custom_metadata_map.items()}
+        entries = self.session.get_modelmeta().custom_metadata_map.items()
+        self.metadata = {key: _decode_json(value) for key, value in entries}
         self.classes = self.metadata["classes"]
 
     def run(self, y, speaker_scale=None, speaker_offset=None):
@@ -165,21 +165,22 @@ def predict(source, sr=None, speaker_stats=None):
     normalization = _speaker_normalization(speaker_stats)
     windows = [_predict_window(start, block, rate, normalization) for start, block, rate in blocks]
     max_peak = max(window.peak for window in windows)
-    spoken = [window for window in windows
-              if window.speech_duration and window.peak > max_peak * 10 ** (-PAUSE_DB / 20)]
+    spoken = [window for window in windows if window.speech_duration and window.peak > max_peak * PAUSE_RATIO]
     answer = {"file": str(source) if is_file else "samples", "emotion": None, "gender": None, "code": None,
               "class": None, "probabilities": None, "ood_score": None, "warnings": _collect_warnings(windows, spoken)}
     if spoken:
         weights = [window.speech_duration for window in spoken]
-        answer |= decode_probabilities(*(
-            np.average([window.probabilities[target] for window in spoken], axis=0, weights=weights)
-            for target in TARGETS))
+        answer |= decode_probabilities(*(np.average([window.probabilities[target] for window in spoken], 0, weights)
+                                         for target in TARGETS))
         answer["ood_score"] = round(float(np.average([window.ood_score for window in spoken], weights=weights)), 6)
         if answer["emotion"] not in CODED_EMOTIONS:
             answer["warnings"].append(f"{answer['emotion']} is not among the ten classes; code {answer['code']} is "
                                       "that of the most probable emotion among them")
     if len(windows) > 1:
-        answer["windows"] = [{"start": window.start, **_top_emotion(window)} for window in spoken]
+        classes, p = load_models()["emotion"].classes, [window.probabilities["emotion"] for window in spoken]
+        answer["windows"] = [{"start": window.start, "emotion": classes[row.argmax()],
+                              "probability": round(float(row.max()), 6)}
+                             for window, row in zip(spoken, p, strict=True)]
     return answer
 
 
@@ -211,7 +212,7 @@ def enroll_speaker(takes):
     ValueError: these recordings contain no speech; record a neutral sentence
     """
     blocks = (_normalize_input(block, rate) for y, sr in takes for _, block, rate in _split_windows(y, sr))
-    mfcc = [load_models()["emotion"].run(audio.trim(y))["mfcc"] for y in blocks if not _is_silent(_peak(y))]
+    mfcc = [load_models()["emotion"].run(audio.trim(y))["mfcc"] for y in blocks if _peak(y) >= MIN_PEAK]
     if not mfcc:
         raise ValueError("these recordings contain no speech; record a neutral sentence")
     frames = np.concatenate(mfcc)
@@ -307,9 +308,8 @@ def _split_windows(source, sr):
         return
     path = Path(source)
     with audio.open_audio(path) as sound:
-        n_read, sr = 0, sound.samplerate
-        for start, block in audio.stream_blocks(lambda n: audio.read_samples(path, sound, n), sr, WINDOW_DURATION,
-                                                WINDOW_HOP):
+        n_read, sr, read = 0, sound.samplerate, partial(audio.read_samples, path, sound)
+        for start, block in audio.stream_blocks(read, sr, WINDOW_DURATION, WINDOW_HOP):
             if start > MAX_DURATION:
                 raise audio.AudioError(path, "longer than one hour", "cut it into parts")
             n_read = round(start * sr) + len(block)
@@ -321,7 +321,6 @@ def _split_windows(source, sr):
 
 def _show_progress(windows, name):
     """Progress bar over the windows of a long recording."""
-    windows = iter(windows)
     first, second = next(windows), next(windows, None)
     yield first
     if second is not None:
@@ -357,10 +356,6 @@ def _peak(y):
     return float(np.abs(y).max(initial=0))
 
 
-def _is_silent(peak):
-    return peak < 10 ** (SILENCE_DB / 20)
-
-
 def _speaker_normalization(speaker_stats):
     """Scale and offset that map a speaker's neutral mean and SD to those of the training speakers."""
     if speaker_stats is None:
@@ -368,8 +363,7 @@ def _speaker_normalization(speaker_stats):
     reference = np.array(load_models()["emotion"].metadata["neutral_mean_std"])
     speaker_stats = np.asarray(speaker_stats)
     if speaker_stats.shape != reference.shape:
-        raise ValueError(f"speaker_stats has shape {speaker_stats.shape}, not {reference.shape}; pass the result of "
-                         "enroll_speaker")
+        raise ValueError(f"speaker_stats: shape {speaker_stats.shape}, not {reference.shape}; use enroll_speaker")
     scale = reference[1] / speaker_stats[1]
     return scale, reference[0] - speaker_stats[0] * scale
 
@@ -377,9 +371,9 @@ def _speaker_normalization(speaker_stats):
 def _predict_window(start, block, sr, normalization):
     y, max_level = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
     clipping_level = np.where(max_level > FULL_SCALE, FULL_SCALE * max_level, np.inf)  # per channel
-    window = _Window(start, len(block) / sr, _peak(y),
-                     np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0))
-    if _is_silent(window.peak) or window.duration < MIN_DURATION:
+    clipped_fraction = np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0)
+    window = _Window(start, len(block) / sr, _peak(y), clipped_fraction)
+    if window.peak < MIN_PEAK or window.duration < MIN_DURATION:
         return window
     speech = audio.trim(y)
     outputs = {target: model.run(speech, *normalization) for target, model in load_models().items()}
@@ -388,11 +382,6 @@ def _predict_window(start, block, sr, normalization):
     window.ood_score = float(outputs["emotion"]["ood_score"])
     window.probabilities = {target: output["probabilities"] for target, output in outputs.items()}
     return window
-
-
-def _top_emotion(window):
-    p = window.probabilities["emotion"]
-    return {"emotion": load_models()["emotion"].classes[int(np.argmax(p))], "probability": round(float(p.max()), 6)}
 
 
 def _collect_warnings(windows, spoken):

@@ -7,27 +7,18 @@ import numpy as np
 
 from ser_utils.features.spectral import FeatureConfig, dct_matrix, mel_frequencies, mel_to_mfcc, mfcc_to_mel
 
-VTLP_STEPS = 200  # warp matrices per unit of log frequency, so that each is computed once
-SILENCE_DB = -100
+VTLP_STEPS = 200  # per unit of log frequency; few different warps, so that their matrices are cached
 MIN_POWER = 1e-10
 
 # Parameters of `simulate_channel`. Pairs: limits of a uniform distribution. Decade: a factor of ten in power, 10 dB.
 MAX_SILENCE_FRAMES = 60  # at each end
-REVERBERATION_PROBABILITY = 0.4
-RT60_SECONDS = (0.1, 0.5)
-REVERBERANT_TO_DIRECT = (0, 1.5)  # steady-state power ratio
-N_COSINES = 3  # of a random spectral envelope
-ENVELOPE_SD_DB = 3  # of each cosine
-CUTOFF_PROBABILITY = 0.5
-LOW_CUTOFF_HZ = (80, 500)
-HIGH_CUTOFF_HZ = (2500, 7500)
-TELEPHONE_PROBABILITY = 0.25
-TELEPHONE_HIGH_CUTOFF_HZ = (2500, 4000)
+REVERBERATION_PROBABILITY, NOISE_PROBABILITY, CODEC_PROBABILITY = 0.4, 0.7, 0.3
+RT60_SECONDS, REVERBERANT_TO_DIRECT = (0.1, 0.5), (0, 1.5)  # and steady-state power ratio
+N_COSINES, ENVELOPE_SD_DB = 3, 3  # of a random spectral envelope, and of each cosine
+CUTOFF_PROBABILITY, TELEPHONE_PROBABILITY = 0.5, 0.25
+LOW_CUTOFF_HZ, HIGH_CUTOFF_HZ, TELEPHONE_HIGH_CUTOFF_HZ = (80, 500), (2500, 7500), (2500, 4000)
 STOPBAND_DECADES = (2, 7)
-NOISE_PROBABILITY = 0.7
-NOISE_SLOPE_DB = (0, 30)  # from the lowest to the highest band
-SNR_DECADES = (0, 4)
-CODEC_PROBABILITY = 0.3
+NOISE_SLOPE_DB, SNR_DECADES = (0, 30), (0, 4)  # the slope from the lowest to the highest band
 MASKING_DECADES = (2, 4)  # below the strongest band of the frame
 DROP_PROBABILITY = (0, 1)  # of a masked band
 
@@ -93,8 +84,9 @@ class Augment:
             coefficients = _interpolate_rows(coefficients, np.linspace(0, len(coefficients) - 1, n_frames))
         if self.max_warp:
             coefficients = vtlp(coefficients, rng.uniform(-self.max_warp, self.max_warp))
-        if self.max_gain_db:
-            coefficients = _add_gain(coefficients, rng.uniform(-self.max_gain_db, self.max_gain_db))
+        if self.max_gain_db:  # the same in all bands, so it changes c0 alone
+            c0 = np.float32(rng.uniform(-self.max_gain_db, self.max_gain_db) * np.sqrt(coefficients.shape[1]))
+            coefficients = coefficients + np.eye(1, coefficients.shape[1], dtype=np.float32) * c0
         return coefficients
 
     def time_mask(self, x, rng):
@@ -263,7 +255,8 @@ def simulate_channel(coefficients, rng, config=FeatureConfig()):
     ((63, 64), 64, True)
     """
     frequencies = mel_frequencies(config)
-    power = _pad_silence(mfcc_to_mel(coefficients), rng)
+    n_silent = tuple(rng.integers(0, MAX_SILENCE_FRAMES, 2))
+    power = 10 ** (np.pad(mfcc_to_mel(coefficients), (n_silent, (0, 0)), constant_values=-100) / 10)
     if rng.random() < REVERBERATION_PROBABILITY:
         power = _reverberate(power, rng, config)
     power = power * 10 ** (_random_envelope_db(config.n_mels, rng) / 10)
@@ -308,12 +301,6 @@ def pad_sequences(sequences, n_frames=None, multiple=32):
     return x, mask
 
 
-def _add_gain(coefficients, gain_db):
-    """Gain is the same in all bands, so it changes c0 alone."""
-    c0 = np.float32(gain_db * np.sqrt(coefficients.shape[1]))
-    return coefficients + np.eye(1, coefficients.shape[1], dtype=np.float32) * c0
-
-
 @lru_cache(maxsize=512)
 def _warp_matrix(steps, n_mels):
     """Frequency warp as a linear map of MFCCs [shape=(n_mels, n_mels)]."""
@@ -329,12 +316,6 @@ def _interpolate_rows(rows, positions):
     above = np.minimum(below + 1, len(rows) - 1)
     weight = (positions - below).astype(np.float32)[:, None]
     return rows[below] * (1 - weight) + rows[above] * weight
-
-
-def _pad_silence(mel, rng):
-    """Power of a log-mel spectrogram between two silent intervals."""
-    n_silent = tuple(rng.integers(0, MAX_SILENCE_FRAMES, 2))
-    return 10 ** (np.pad(mel, (n_silent, (0, 0)), constant_values=SILENCE_DB) / 10)
 
 
 def _reverberate(power, rng, config):

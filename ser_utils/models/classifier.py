@@ -12,9 +12,7 @@ from threadpoolctl import threadpool_limits
 from ser_utils.models.augment import Augment, normalize_level, pad_sequences, vtlp
 
 THREAD_VARIABLES = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-OPTIMIZERS = ("adamw", "rmsprop")
 WARMUP_EPOCHS = 3
-MIN_SCALE = 1e-6
 PREDICT_BATCH_SIZE = 64
 
 
@@ -30,9 +28,8 @@ def use_single_thread():
         If TensorFlow is already imported and was not limited to one thread.
     """
     if "tensorflow" in sys.modules and any(os.environ.get(name) != "1" for name in THREAD_VARIABLES[:2]):
-        warnings.warn("TensorFlow is already imported with its default number of threads, so results may differ from "
-                      "those reported; call use_single_thread() before the first import of TensorFlow or Keras",
-                      RuntimeWarning, stacklevel=2)
+        warnings.warn("TensorFlow is already imported with several threads, so results can differ between runs; call "
+                      "use_single_thread() before the first import of TensorFlow", RuntimeWarning, stacklevel=2)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threadpool_limits(1)
 
@@ -147,7 +144,6 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         SequenceClassifier
-            self
 
         Raises
         ------
@@ -155,21 +151,24 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             If X is empty, a clip has no frames, another number of coefficients, NaN or infinity; if X and y differ in
             length; if a validation label does not occur in y; or if a parameter's value is unknown.
         """
+        from ser_utils.models.networks import keras
+
         X, y = _check_sequences(X), np.asarray(y)
         if len(X) != len(y):
             raise ValueError(f"X has {len(X)} clips and y has {len(y)} labels; pass one label per clip")
         self.classes_, counts = np.unique(y, return_counts=True)
         self.class_prior_ = counts / len(y)
         self.n_features_in_ = X[0].shape[1]
-        self._fit_scaler(X)
-        from ser_utils.models.networks import keras
-
+        frames = np.concatenate([self._select(x) for x in X])
+        self.mean_ = frames.mean(axis=0) if self.standardize else np.zeros(frames.shape[1], np.float32)
+        self.scale_ = np.maximum(frames.std(axis=0), 1e-6) if self.standardize else np.ones_like(self.mean_)
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.random_state)
         with threadpool_limits(1):  # BLAS threads would compete with TensorFlow's for the same cores
             self.network_ = self._build_network()
             batches = _training_batches(self, X, self._one_hot(y))
-            self._compile(keras, len(batches))
+            loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
+            self.network_.compile(self._build_optimizer(len(batches)), loss, metrics=["accuracy"], jit_compile=False)
             if validation_data is not None:
                 validation_data = self.prepare(validation_data[0]), self._one_hot(validation_data[1])
             callbacks = [_progress_bar(self.network_.name)] if self.progress else []
@@ -230,8 +229,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             1 on frames of the clip, 0 on padding.
         """
         check_is_fitted(self, "network_")
-        X = _check_sequences(X, self.n_features_in_)
-        return pad_sequences(self._standardize(X), self.network_.input_shape[0][1])  # None: of any length
+        X = self._standardize(_check_sequences(X, self.n_features_in_))
+        return pad_sequences(X, self.network_.input_shape[0][1])  # None: of any length
 
     def _predict_network(self, X):
         order = np.argsort([len(x) for x in X], kind="stable")  # batches of similar length need little padding
@@ -239,11 +238,6 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         for rows in np.array_split(order, -(-len(order) // PREDICT_BATCH_SIZE)):
             proba[rows] = self.network_.predict_on_batch(self.prepare([X[row] for row in rows]))
         return proba
-
-    def _fit_scaler(self, X):
-        frames = np.concatenate([self._select(x) for x in X])
-        self.mean_ = frames.mean(axis=0) if self.standardize else np.zeros(frames.shape[1], np.float32)
-        self.scale_ = np.maximum(frames.std(axis=0), MIN_SCALE) if self.standardize else np.ones_like(self.mean_)
 
     def _select(self, x):
         x = x[:, :self.n_mfcc]
@@ -253,10 +247,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         return [(self._select(x) - self.mean_) / self.scale_ for x in X]
 
     def _one_hot(self, y):
-        unknown = set(np.asarray(y).tolist()) - set(self.classes_.tolist())
-        if unknown:
-            raise ValueError(f"validation labels {sorted(unknown)} do not occur in the training labels; "
-                             "leave these clips out")
+        if unknown := set(np.asarray(y).tolist()) - set(self.classes_.tolist()):
+            raise ValueError(f"validation labels {sorted(unknown)} do not occur in y; omit these clips")
         return np.eye(len(self.classes_), dtype=np.float32)[np.searchsorted(self.classes_, y)]
 
     def _build_network(self):
@@ -264,31 +256,27 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
         build = NETWORKS.get(self.network) if isinstance(self.network, str) else self.network
         if build is None:
-            raise ValueError(f"network={self.network!r} is unknown; choose one of {', '.join(NETWORKS)}, "
-                             "or pass a function")
+            raise ValueError(f"network={self.network!r} is unknown; choose one of {', '.join(NETWORKS)} or a function")
         return build(len(self.mean_), len(self.classes_), **(self.network_kwargs or {}))
 
-    def _compile(self, keras, steps_per_epoch):
+    def _build_optimizer(self, steps_per_epoch):
+        from ser_utils.models.networks import keras
+
         schedules = keras.optimizers.schedules
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer={self.optimizer!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
         if self.optimizer == "rmsprop":
-            optimizer = keras.optimizers.RMSprop(schedules.InverseTimeDecay(self.learning_rate, 1, 1e-6))
-        else:
+            return keras.optimizers.RMSprop(schedules.InverseTimeDecay(self.learning_rate, 1, 1e-6))
+        if self.optimizer == "adamw":
             warmup_steps = WARMUP_EPOCHS * steps_per_epoch
-            schedule = schedules.CosineDecay(
-                self.learning_rate / 20, max(1, self.epochs * steps_per_epoch - warmup_steps), alpha=0.01,
-                warmup_target=self.learning_rate, warmup_steps=warmup_steps)
-            optimizer = keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay, clipnorm=1.0)
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=self.label_smoothing)
-        self.network_.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+            decay_steps = max(1, self.epochs * steps_per_epoch - warmup_steps)
+            schedule = schedules.CosineDecay(self.learning_rate / 20, decay_steps, alpha=0.01,
+                                             warmup_target=self.learning_rate, warmup_steps=warmup_steps)
+            return keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay, clipnorm=1.0)
+        raise ValueError(f"optimizer={self.optimizer!r} is unknown; choose one of adamw, rmsprop")
 
     def __getstate__(self):
         """Replace the network by its weights: the process that unpickles may not have registered its layers."""
-        state = dict(super().__getstate__())
-        if "network_" in state:
-            state["network_"] = state["network_"].get_weights()
-        return state
+        state = super().__getstate__()
+        return {**state, "network_": self.network_.get_weights()} if "network_" in state else state
 
     def __setstate__(self, state):
         weights = state.pop("network_", None)
@@ -311,10 +299,9 @@ def _check_sequences(X, n_mfcc=None):
     n_mfcc = n_mfcc or X[0].shape[-1]
     for row, x in enumerate(X):
         if x.ndim != 2 or x.shape[1] != n_mfcc or not len(x):
-            raise ValueError(f"X[{row}] has shape {x.shape}, not (n_frames, {n_mfcc}) with at least one frame; "
-                             "extract it again or leave it out")
+            raise ValueError(f"X[{row}] has shape {x.shape}, not (n_frames, {n_mfcc}) with at least one frame; omit it")
         if not np.isfinite(x).all():
-            raise ValueError(f"X[{row}] contains NaN or infinity; extract it again or leave it out")
+            raise ValueError(f"X[{row}] contains NaN or infinity; omit it")
     return X
 
 
@@ -326,9 +313,7 @@ def _training_batches(classifier, X, targets):
     augment, batch_size, n_frames = classifier.augment, classifier.batch_size, classifier.crop_frames
 
     class TrainingBatches(keras.utils.PyDataset):
-        def __init__(self):
-            super().__init__()
-            self.on_epoch_end()
+        order = rng.permutation(len(X))
 
         def __len__(self):
             return max(1, len(X) // batch_size)  # the remainder changes with each epoch's order

@@ -9,28 +9,21 @@ Importing this module imports TensorFlow. The other modules of the package impor
 
 import logging
 import os
-from contextlib import contextmanager
-
-
-@contextmanager
-def _native_stderr_silenced():
-    saved = os.dup(2)
-    with open(os.devnull, "w") as devnull:
-        os.dup2(devnull.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
+from functools import partial
 
 # While it is imported, TensorFlow writes oneDNN and absl messages to file descriptor 2 in spite of
 # TF_CPP_MIN_LOG_LEVEL; later its Python logger, whose level the import resets, warns of each new clip length.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with _native_stderr_silenced():
+_stderr = os.dup(2)
+try:
+    with open(os.devnull, "w") as _null:
+        os.dup2(_null.fileno(), 2)
     import keras
     from keras import layers, ops
+finally:
+    os.dup2(_stderr, 2)
+    os.close(_stderr)
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 EPSILON = 1e-4  # under the square root, whose gradient at 0 is infinite
@@ -85,8 +78,7 @@ class AttentiveStatisticsPooling(layers.Layer):
 
         Returns
         -------
-        tensor [shape=(batch, 2 * n_channels)]
-            Means, then standard deviations.
+        tensor [shape=(batch, 2 * n_channels)], means, then standard deviations
         """
         weights = ops.softmax(self.score(self.hidden(x)) - 1e4 * (1 - mask), axis=1)
         mean = ops.sum(weights * x, axis=1)
@@ -121,25 +113,6 @@ def conv_block(x, mask, filters, kernel_size, strides=1):
     return layers.ReLU()(x) * mask, mask
 
 
-def max_pool(x, mask, pool_size=2):
-    """Apply max pooling over time to a sequence and its mask.
-
-    Padding is 0 and a ReLU output is never below it, so pooling a frame with padding returns the frame.
-
-    Parameters
-    ----------
-    x : tensor [shape=(batch, n_frames, n_channels)]
-        Output of `conv_block`.
-    mask : tensor [shape=(batch, n_frames, 1)]
-    pool_size : int, default 2, in frames
-
-    Returns
-    -------
-    x, mask : tensor [shape=(batch, n_frames // pool_size, ...)]
-    """
-    return layers.MaxPooling1D(pool_size)(x), layers.MaxPooling1D(pool_size)(mask)
-
-
 def conv_stem(x, mask, width, dropout):
     """Apply two convolutional blocks that reduce the frame rate to an eighth: the first layers of `lstm` and `cnn`.
 
@@ -150,19 +123,20 @@ def conv_stem(x, mask, width, dropout):
     width : int
         Filters of each convolution.
     dropout : float in [0, 1)
-        Three times the rate of the spatial dropout after each block.
+        The spatial dropout after each block has a third of this rate.
 
     Returns
     -------
     x : tensor [shape=(batch, n_frames // 8, width)]
     mask : tensor [shape=(batch, n_frames // 8, 1)]
     """
-    x, mask = conv_block(x * mask, mask, width, 5, strides=2)
-    x, mask = max_pool(x, mask)
-    x = layers.SpatialDropout1D(dropout / 3)(x)
-    x, mask = conv_block(x, mask, width, 5)
-    x, mask = max_pool(x, mask)
-    return layers.SpatialDropout1D(dropout / 3)(x), mask
+    x = x * mask
+    for strides in (2, 1):
+        x, mask = conv_block(x, mask, width, 5, strides)
+        # Padding is 0 and a ReLU output is never below it: the maximum of a frame and padding is the frame
+        x, mask = layers.MaxPooling1D(2)(x), layers.MaxPooling1D(2)(mask)
+        x = layers.SpatialDropout1D(dropout / 3)(x)
+    return x, mask
 
 
 def classification_head(x, mask, n_classes, dropout):
@@ -318,14 +292,14 @@ def original_cnn(n_mfcc, n_classes, n_frames=216):
     [128, 128, 128, 128, 128, 128]
     """
     frames, frame_mask = _inputs(n_mfcc, n_frames)
-    x = layers.Conv1D(128, 5, padding="same", activation="relu")(frames)
-    x = layers.Conv1D(128, 5, padding="same", activation="relu")(x)
+    conv = partial(layers.Conv1D, 128, 5, padding="same", activation="relu")
+    x = conv()(frames)
+    x = conv()(x)
     x = layers.Dropout(0.1)(x)
     x = layers.MaxPooling1D(8)(x)
     for _ in range(3):
-        x = layers.Conv1D(128, 5, padding="same", activation="relu")(x)
-    # nested for the order of seeds, as in classification_head
-    x = layers.Conv1D(128, 5, padding="same", activation="relu")(layers.Dropout(0.2)(x))
+        x = conv()(x)
+    x = conv()(layers.Dropout(0.2)(x))  # nested for the order of seeds, as in classification_head
     x = layers.Flatten()(x)
     probabilities = layers.Dense(n_classes, activation="softmax")(x)
     return keras.Model([frames, frame_mask], probabilities, name="original_cnn")

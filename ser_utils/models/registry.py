@@ -7,8 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils import get_tags
 
+from ser_utils.features.spectral import functionals
 from ser_utils.models.augment import Augment, ChannelAugment
 from ser_utils.models.classifier import SequenceClassifier
 
@@ -39,11 +45,6 @@ def functional_pipeline(classifier):
     >>> functional_pipeline(LogisticRegression()).fit(X, ["calm", "sad"] * 2)[-1].coef_.shape
     (1, 121)
     """
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
-
-    from ser_utils.features.spectral import functionals
-
     return make_pipeline(FunctionTransformer(functionals, kw_args={"n_mfcc": N_MFCC}), StandardScaler(), classifier)
 
 
@@ -80,8 +81,7 @@ class ModelSpec:
     @property
     def settings(self):
         """Representation of the unfitted classifier on one line, equal in every process."""
-        text = re.sub(r" at 0x[0-9a-f]+", "", repr(self.build(0)))  # without memory addresses
-        return " ".join(text.split())
+        return re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(self.build(0)).split()))  # without memory addresses
 
     def build(self, seed):
         """Build an unfitted classifier.
@@ -132,8 +132,7 @@ def get_model(name):
     if name in MODELS:
         return MODELS[name]
     if ":" not in name:
-        raise ValueError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}, "
-                         "or a classifier of your own as package.module:Estimator")
+        raise ValueError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}, or package.module:Estimator")
     estimator, source = _import_estimator(name)
     if get_tags(estimator).input_tags.two_d_array:
         estimator = functional_pipeline(estimator)
@@ -146,29 +145,17 @@ def _import_estimator(name):
     try:
         module = importlib.import_module(module_name)
         estimator = getattr(module, attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"model {name!r} cannot be imported ({error}); add its folder to PYTHONPATH") from error
-    try:
         estimator = estimator() if callable(estimator) else estimator
-    except TypeError as error:
-        raise ValueError(f"model {name!r} cannot be created without arguments ({error}); "
-                         "name a function that returns the estimator") from error
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"model {name!r} cannot be imported or created without arguments ({error}); add its folder "
+                         "to PYTHONPATH, or name a function that returns the estimator") from error
     if not all(hasattr(estimator, method) for method in ("fit", "get_params", "predict_proba")):
-        raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; pass a scikit-learn classifier that "
-                         "has them (CalibratedClassifierCV adds predict_proba)")
+        remedy = "pass a scikit-learn classifier (CalibratedClassifierCV adds predict_proba)"
+        raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; {remedy}")
     return estimator, module.__file__ or __file__
 
 
-def _chance():
-    from sklearn.dummy import DummyClassifier
-
-    return functional_pipeline(DummyClassifier(strategy="prior"))
-
-
 def _svm():
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.svm import SVC
-
     svc = SVC(C=10, gamma=0.3 / (3 * N_MFCC + 1), class_weight="balanced")
     # ensemble=False: one SVC fitted on all rows, its temperature fitted on out-of-fold decision values
     return functional_pipeline(CalibratedClassifierCV(svc, ensemble=False, method="temperature"))
@@ -194,12 +181,13 @@ def _cnn_robust():
 
 def _cnn_robust_gender():
     """For gender recognition: without VTLP, which changes the perceived gender."""
-    augment = ChannelAugment(**asdict(replace(AUGMENT, max_warp=0.0)))
-    return _cnn_robust().set_params(network_kwargs={"width": 64, "dropout": 0.1}, epochs=40, tta_warps=(0.0,),
-                                    augment=augment)
+    classifier = _cnn_robust()
+    return classifier.set_params(network_kwargs={"width": 64, "dropout": 0.1}, epochs=40, tta_warps=(0.0,),
+                                 augment=replace(classifier.augment, max_warp=0.0))
 
 
 MODELS = {spec.name: spec for spec in (
-    ModelSpec("chance", _chance), ModelSpec("svm", _svm), ModelSpec("original_cnn", _original_cnn, "contours"),
+    ModelSpec("chance", lambda: functional_pipeline(DummyClassifier(strategy="prior"))),
+    ModelSpec("svm", _svm), ModelSpec("original_cnn", _original_cnn, "contours"),
     *(ModelSpec(name, partial(_network, name)) for name in ("mlp", "lstm", "cnn")),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
