@@ -14,7 +14,7 @@ from ser_utils._utils.files import ROOT
 
 LARGE = {"data/ravdess/features.npz", "models/emotion.onnx", "models/gender.onnx"}
 MODULES = sorted((ROOT / "ser_utils").rglob("*.py"))
-SOURCES = [*MODULES, *(path for folder in ("scripts", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py")))]
+SOURCES = [*MODULES, *sorted((ROOT / "scripts").glob("*.py"))]
 EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "eval", "exec", "yaml", "read_pickle"}
 
 

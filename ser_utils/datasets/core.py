@@ -8,7 +8,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from ser_utils._utils.files import ROOT
+from ser_utils._utils.files import ROOT, printable
 
 # In reading order; further emotions of a corpus follow alphabetically
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
@@ -294,7 +294,8 @@ def _warn_of_differences(dataset, folder, n_clips, n_duplicates, unmatched):
     if n_duplicates:
         differences.append(f"{n_duplicates} duplicates left out")
     if unmatched:
-        differences.append(f"{len(unmatched)} files left out that are not named as in {dataset.title} ({unmatched[0]})")
+        differences.append(f"{len(unmatched)} files left out that are not named as in {dataset.title} "
+                           f"({printable(unmatched[0])})")
     if differences:
         remedy = "check that the archive is complete and unpacked once"
         warnings.warn(f"{folder}: {'; '.join(differences)}; {remedy}", DatasetWarning, stacklevel=4)
