@@ -20,7 +20,7 @@ from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
 from ser_utils._utils.parallel import parallel_map
 from ser_utils.datasets.core import load_clips
 from ser_utils.evaluation import results, splits
-from ser_utils.evaluation.experiment import Run, cache_key, make_predictions
+from ser_utils.evaluation.experiment import Run, build_predictions_table, cache_key
 from ser_utils.features.spectral import mfcc, mfcc_dynamics, speaker_normalize
 from ser_utils.features.store import load_features
 from ser_utils.live.distortions import CONDITIONS
@@ -56,7 +56,7 @@ def load_condition(condition, folder, clips):
 def build_table(run, condition, clips, rows, p, classes, ood_score):
     """Build the predictions table of a condition from probabilities p [shape=(n_rows, n_classes)]."""
     p = pd.DataFrame(p, columns=list(classes)).reindex(columns=splits.sort_classes(classes))
-    table = make_predictions(run, clips, rows, p.round(4))
+    table = build_predictions_table(run, clips, rows, p.round(4))
     table.insert(table.columns.get_loc("seed"), "condition", condition)
     table.insert(table.columns.get_loc("label") + 1, "ood_score", np.round(ood_score, 3))
     return table

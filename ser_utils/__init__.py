@@ -34,8 +34,8 @@ def predict(source, sr=None, speaker_stats=None):
     Examples
     --------
     >>> from ser_utils._utils.files import ROOT
-    >>> answer = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
-    >>> answer["emotion"], answer["class"]
+    >>> prediction = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> prediction["emotion"], prediction["class"]
     ('angry', 'male_angry')
     """
     from ser_utils.live import predictor

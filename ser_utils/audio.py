@@ -10,7 +10,7 @@ from ser_utils._utils.files import printable
 
 MIN_DURATION, MAX_DURATION = 0.1, 60.0  # s, of one utterance
 SILENCE_DB = -80.0  # dBFS; the quietest 16-bit recordings of the corpora peak near -70
-MAX_AMPLITUDE = 10.0  # full scale is 1; floating-point files may exceed it
+MAX_VALID_AMPLITUDE = 10.0  # full scale is 1; floating-point files may exceed it
 MIN_SR, MAX_SR = 4000, 384_000  # Hz
 MAX_CHANNELS = 16
 BLOCK_SIZE = 2 ** 20  # samples per read
@@ -99,7 +99,7 @@ def read(path):
         while sum(map(len, blocks)) < max_samples and len(block := read_samples(path, sound, BLOCK_SIZE)):
             blocks.append(to_mono(block))
         y = np.concatenate(blocks)[:max_samples]
-        check_complete(path, min(sound.frames, max_samples), len(y), sr)
+        check_not_truncated(path, min(sound.frames, max_samples), len(y), sr)
     _check_signal(path, y, sr)
     return y, sr
 
@@ -166,7 +166,7 @@ def read_samples(path, sound, n):
         If samples are NaN, infinite or far beyond full scale.
     """
     y = sound.read(n, dtype="float32", always_2d=True)
-    if not np.abs(y).max(initial=0) <= MAX_AMPLITUDE:
+    if not np.abs(y).max(initial=0) <= MAX_VALID_AMPLITUDE:
         peak = f"samples up to {np.abs(y).max():.0f}, beyond the full scale of 1"
         reason = peak if np.isfinite(y).all() else "NaN or infinite samples"
         raise AudioError(path, reason, "export it again as 16-bit PCM")
@@ -209,15 +209,15 @@ def resample(y, orig_sr, target_sr):
     return soxr.resample(y, orig_sr, target_sr, quality="HQ")
 
 
-def stream_blocks(read, sr, block_seconds, hop_seconds):
+def stream_blocks(read_block, sr, block_seconds, hop_seconds):
     """Divide a signal of any length into overlapping blocks in bounded memory.
 
     A signal of at most two blocks is yielded whole.
 
     Parameters
     ----------
-    read : callable
-        `read(n)` returns the next samples, at most n, [shape=(n, n_channels)].
+    read_block : callable
+        `read_block(n)` returns the next samples, at most n, [shape=(n, n_channels)].
     sr : int > 0
         Sampling rate in Hz.
     block_seconds : float > 0
@@ -241,7 +241,7 @@ def stream_blocks(read, sr, block_seconds, hop_seconds):
     [(0.0, 4), (0.5, 4), (1.0, 4), (1.5, 4)]
     """
     size, hop, start = round(block_seconds * sr), round(hop_seconds * sr), 0
-    buffer = read(2 * size + 1)
+    buffer = read_block(2 * size + 1)
     if len(buffer) <= 2 * size:
         yield 0.0, buffer
         return
@@ -249,10 +249,10 @@ def stream_blocks(read, sr, block_seconds, hop_seconds):
         yield start / sr, buffer[:size]
         buffer, start = buffer[hop:], start + hop
         if len(buffer) < size:
-            buffer = np.concatenate([buffer, read(size - len(buffer))])
+            buffer = np.concatenate([buffer, read_block(size - len(buffer))])
 
 
-def check_complete(path, n_expected, n_read, sr):
+def check_not_truncated(path, n_expected, n_read, sr):
     """Check that a file contains as many samples, and a WAV file as many bytes, as its header states.
 
     Parameters
@@ -272,9 +272,9 @@ def check_complete(path, n_expected, n_read, sr):
     """
     if n_read < n_expected:
         raise AudioError(path, f"truncated after {n_read / sr:.2f} of {n_expected / sr:.2f} s", "download it again")
-    stated, found = _wav_data_bytes(path)
-    if found < stated < 0xFFFFFF00:  # the largest values mark a stream of unknown length
-        raise AudioError(path, f"truncated after {found} of {stated} bytes of audio", "download it again")
+    n_stated, n_found = _wav_data_bytes(path)
+    if n_found < n_stated < 0xFFFFFF00:  # the largest values mark a stream of unknown length
+        raise AudioError(path, f"truncated after {n_found} of {n_stated} bytes of audio", "download it again")
 
 
 def frame(y, frame_length, hop_length):

@@ -66,11 +66,12 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"ser_utils {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (command, summary, examples, arguments) in COMMANDS.items():
-        added = commands.add_parser(name, help=summary, description=command.__doc__, epilog=f"examples:\n{examples}",
-                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-        added.set_defaults(command=command)
+        subparser = commands.add_parser(
+            name, help=summary, description=command.__doc__, epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter)
+        subparser.set_defaults(command=command)
         for argument, settings in arguments.items():
-            added.add_argument(argument, **settings)
+            subparser.add_argument(argument, **settings)
     return parser
 
 
@@ -149,7 +150,7 @@ def _evaluate(options):
         return 0
     experiment.save_experiment(Path(options.out or BUILD / "experiment"), predictions, histories)
     published = results.RESULTS / results.corpus_name(clips)
-    print(tables.compare_with_published(
+    print(tables.format_comparison(
         summary, results.load_summary(published) if results.has_predictions(published) else None))
     return 0
 
@@ -161,18 +162,18 @@ def _predict(options):
     from ser_utils import audio
     from ser_utils.live import predictor
 
-    answers = []
+    predictions = []
     for file in options.file:
         try:
-            answers.append(predictor.predict(file))
+            predictions.append(predictor.predict(file))
         except audio.AudioError as error:
             print(f"skipped: {error}", file=sys.stderr)
         else:
             if options.json:
-                print(json.dumps(answers[-1]), flush=True)
-    if answers and not options.json:
-        print(predictor.format_table(answers))
-    return int(len(answers) < len(options.file))
+                print(json.dumps(predictions[-1]), flush=True)
+    if predictions and not options.json:
+        print(predictor.format_predictions(predictions))
+    return int(len(predictions) < len(options.file))
 
 
 def _audit(options):
@@ -181,7 +182,7 @@ def _audit(options):
 
     if len(options.table) > 3:
         raise ValueError(f"{len(options.table)} tables; give one with a column subset, or train, test and validation")
-    clips = split_audit.load_split(options.table)
+    clips = split_audit.load_subsets(options.table)
     findings = split_audit.audit_split(clips, n_jobs=options.jobs)
     print(split_audit.format_report(clips, findings))
     return int(any(finding.severity == "leak" for finding in findings))

@@ -93,10 +93,10 @@ def test_predict_prints_a_table_or_json_and_skips_unreadable_files(run_cli):
     status, table, stderr = run_cli("predict", "missing.wav", ANGRY)
     assert (status, stderr[:9], stderr.count("\n")) == (1, "skipped: ", 1)
     status, stdout, _ = run_cli("predict", "--json", ANGRY, ANGRY)
-    answers = [json.loads(line) for line in stdout.splitlines()]
-    assert (status, len(answers)) == (0, 2)
-    assert answers[0] == answers[1]
-    assert {answers[0]["file"], answers[0]["emotion"], answers[0]["class"]} <= set(table.split())
+    predictions = [json.loads(line) for line in stdout.splitlines()]
+    assert (status, len(predictions)) == (0, 2)
+    assert predictions[0] == predictions[1]
+    assert {predictions[0]["file"], predictions[0]["emotion"], predictions[0]["class"]} <= set(table.split())
 
 
 def test_audit_fails_on_leakage(run_cli, samples, tmp_path):

@@ -1,4 +1,4 @@
-"""Experiments: plans, checkpoints, custom models, and which clips a run may see."""
+"""Experiments: plans, cached runs, custom models, and which clips a run may see."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ def spy(monkeypatch):
 
 @pytest.fixture
 def run_experiment(small_features_folder, tmp_path):
-    """A function that executes runs on the samples, with checkpoints in `runs`."""
+    """A function that executes runs on the samples, cached in `runs`."""
     def run(runs, folder="runs", n_jobs=1):
         return experiment.run_experiment(runs, small_features_folder, tmp_path / folder, n_jobs=n_jobs, progress=False)
 
@@ -147,7 +147,7 @@ def test_execute_run_equals_scikit_learn(small_features, target):
                                expected.predict_proba(X[split.validation]), atol=1e-5)
 
 
-def test_run_experiment_reuses_valid_checkpoints(run_experiment, tmp_path, monkeypatch):
+def test_run_experiment_reuses_valid_cached_runs(run_experiment, tmp_path, monkeypatch):
     runs, executed, execute_run = [replace(CHANCE, target=target) for target in TARGETS], [], experiment.execute_run
     first, histories = run_experiment(runs)
     assert [table.filter(like="p_").notna().all().sum() for table in first.values()] == [8, 10, 2]  # classes

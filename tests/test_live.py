@@ -1,4 +1,4 @@
-"""Prediction from recordings and samples: shipped answers, any input, warnings, long files, enrollment, distortions."""
+"""Prediction from recordings and samples: shipped models, any input, warnings, long files, enrollment, distortions."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from ser_utils import audio, predict
 from ser_utils._utils.files import ROOT, IntegrityError
 from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, SAMPLES
 from ser_utils.evaluation.results import load_predictions
-from ser_utils.live import distortions, enroll_speaker, format_table, load_models, predictor
+from ser_utils.live import distortions, enroll_speaker, format_predictions, load_models, predictor
 
 SPEECH = audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
 NOISE = np.random.default_rng(0).normal(0, 0.1, 32000)
@@ -32,20 +32,20 @@ SHIPPED = {
         (3, 0.74511, [0.8385, 0.01593, 0.10738, 0.01567, 0.00325, 0.00558, 0.00128, 0.01242])}
 
 
-def max_difference(answer, other):
-    return max(abs(answer["probabilities"][name] - other["probabilities"][name]) for name in EMOTIONS)
+def max_difference(prediction, other):
+    return max(abs(prediction["probabilities"][name] - other["probabilities"][name]) for name in EMOTIONS)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_predict_answers_of_the_shipped_models(samples, name):
+def test_predict_reproduces_the_shipped_models(samples, name):
     code, ood_score, probabilities = SHIPPED[name]
-    answer = predict(samples / f"{name}.flac")
-    assert (list(answer), list(answer["probabilities"])) == (KEYS, list(EMOTIONS))
-    np.testing.assert_allclose(list(answer["probabilities"].values()), probabilities, atol=2e-5)
-    assert answer["ood_score"] == pytest.approx(ood_score, abs=2e-5)
-    assert answer["emotion"] == EMOTIONS[int(np.argmax(probabilities))]
-    assert (answer["code"], answer["class"]) == (code, GENDER_EMOTIONS[code])
-    assert answer["class"].startswith(answer["gender"])
+    prediction = predict(samples / f"{name}.flac")
+    assert (list(prediction), list(prediction["probabilities"])) == (KEYS, list(EMOTIONS))
+    np.testing.assert_allclose(list(prediction["probabilities"].values()), probabilities, atol=2e-5)
+    assert prediction["ood_score"] == pytest.approx(ood_score, abs=2e-5)
+    assert prediction["emotion"] == EMOTIONS[int(np.argmax(probabilities))]
+    assert (prediction["code"], prediction["class"]) == (code, GENDER_EMOTIONS[code])
+    assert prediction["class"].startswith(prediction["gender"])
 
 
 @pytest.mark.parametrize(("suffix", "sr", "n_channels", "atol"), [
@@ -54,9 +54,9 @@ def test_predict_answers_of_the_shipped_models(samples, name):
 def test_predict_formats_rates_and_channels(tmp_path, suffix, sr, n_channels, atol):
     path = tmp_path / f"speech.{suffix}"
     soundfile.write(path, np.repeat(audio.resample(SPEECH, 16000, sr)[:, None], n_channels, axis=1), sr)
-    answer, expected = predict(path), predict(SPEECH, 16000)
-    assert answer["gender"] == expected["gender"]
-    assert max_difference(answer, expected) < atol
+    prediction, expected = predict(path), predict(SPEECH, 16000)
+    assert prediction["gender"] == expected["gender"]
+    assert max_difference(prediction, expected) < atol
 
 
 def test_predict_does_not_depend_on_type_scale_or_offset():
@@ -76,14 +76,14 @@ def test_predict_any_samples(duration, sr, n_channels, dtype, gain, seed):
     y = np.clip(gain * (np.sin(2 * np.pi * 150 * t) * np.sin(7 * t) + rng.normal(0, 0.05, (n, n_channels))), -1, 1)
     if not dtype.startswith("float"):
         y = (y + (dtype == "uint8")) * (np.iinfo(dtype).max // 2)
-    answer = json.loads(json.dumps(predict(y.astype(dtype), sr)))
-    if answer["emotion"] is None:
-        assert answer["warnings"]
-        assert [answer[key] for key in KEYS[2:7]] == [None] * 5
+    prediction = json.loads(json.dumps(predict(y.astype(dtype), sr)))
+    if prediction["emotion"] is None:
+        assert prediction["warnings"]
+        assert [prediction[key] for key in KEYS[2:7]] == [None] * 5
     else:
-        assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-        assert answer["emotion"] == max(answer["probabilities"], key=answer["probabilities"].get)
-        assert answer["ood_score"] >= 0
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert prediction["emotion"] == max(prediction["probabilities"], key=prediction["probabilities"].get)
+        assert prediction["ood_score"] >= 0
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -96,7 +96,7 @@ def test_predict_rejects_bad_samples_and_statistics(arguments, message):
         predict(*arguments)
 
 
-@pytest.mark.parametrize(("warning", "y", "is_answered"), [
+@pytest.mark.parametrize(("warning", "y", "has_prediction"), [
     ("silent", np.zeros(16000), False), ("silent", np.zeros(9 * 16000), False), ("silent", np.full(16000, 0.01), False),
     ("too short", SPEECH[20000:24000], False),
     ("short", np.concatenate([np.zeros(64000), SPEECH[20000:26000], np.zeros(96000)]), True),
@@ -104,12 +104,12 @@ def test_predict_rejects_bad_samples_and_statistics(arguments, message):
     ("clipped", np.stack([np.clip(40 * SPEECH, -1, 1), 0 * SPEECH], axis=1), True),
     ("out of distribution", NOISE, True), ("out of distribution", np.sin(np.arange(32000) / 5), True),
     (None, SPEECH * 0.99 / np.abs(SPEECH).max(), True)])
-def test_predict_warns(tmp_path, warning, y, is_answered):
+def test_predict_warns(tmp_path, warning, y, has_prediction):
     soundfile.write(tmp_path / "a.wav", y, 16000, subtype="FLOAT")
-    answer = predict(tmp_path / "a.wav")
-    assert answer == predict(y, 16000) | {"file": answer["file"]}
-    assert any(text.startswith(warning) for text in answer["warnings"]) if warning else not answer["warnings"]
-    assert (answer["emotion"] is not None) == (answer["ood_score"] is not None) == is_answered
+    prediction = predict(tmp_path / "a.wav")
+    assert prediction == predict(y, 16000) | {"file": prediction["file"]}
+    assert any(text.startswith(warning) for text in prediction["warnings"]) if warning else not prediction["warnings"]
+    assert (prediction["emotion"] is not None) == (prediction["ood_score"] is not None) == has_prediction
 
 
 @pytest.mark.parametrize("suffix", ["mp3", "wav"])
@@ -121,22 +121,22 @@ def test_predict_rejects_truncated_files(tmp_path, suffix):
         predict(path)
 
 
-def test_predict_long_recordings_in_windows(tmp_path):
+def test_predict_long_recordings_in_segments(tmp_path):
     y = np.concatenate([np.concatenate([SPEECH, np.zeros(32000, np.float32)])] * 6)
     soundfile.write(tmp_path / "long.wav", y, 16000, subtype="FLOAT")
-    answer = predict(tmp_path / "long.wav")
-    assert answer == predict(y, 16000) | {"file": answer["file"]}
-    starts = [window["start"] for window in answer["windows"]]
+    prediction = predict(tmp_path / "long.wav")
+    assert prediction == predict(y, 16000) | {"file": prediction["file"]}
+    starts = [window["start"] for window in prediction["windows"]]
     assert set(np.diff(starts)) <= {2.0, 4.0}
-    assert all(0 < window["probability"] <= 1 and window["emotion"] in EMOTIONS for window in answer["windows"])
-    assert len(format_table([answer]).splitlines()) == 2 + len(answer["warnings"]) + len(starts)
+    assert all(0 < window["probability"] <= 1 and window["emotion"] in EMOTIONS for window in prediction["windows"])
+    assert len(format_predictions([prediction]).splitlines()) == 2 + len(prediction["warnings"]) + len(starts)
 
 
 def test_predict_ignores_pauses():
     hiss = np.random.default_rng(0).normal(0, 10 ** (-65 / 20), 20 * 16000).astype(np.float32)
-    answer = predict(np.concatenate([SPEECH, hiss]), 16000)
-    assert answer["emotion"] == predict(SPEECH, 16000)["emotion"]
-    assert max(window["start"] for window in answer["windows"]) <= len(SPEECH) / 16000
+    prediction = predict(np.concatenate([SPEECH, hiss]), 16000)
+    assert prediction["emotion"] == predict(SPEECH, 16000)["emotion"]
+    assert max(window["start"] for window in prediction["windows"]) <= len(SPEECH) / 16000
 
 
 def test_predict_long_files_in_bounded_memory(tmp_path):
@@ -154,9 +154,9 @@ for name in ("short.wav", "long.wav"):
 
 
 def test_enroll_speaker_changes_the_prediction(samples):
-    takes = [(audio.load(path), 16000) for path in sorted(samples.glob("Actor_01/*.flac"))[:2]]
-    stats = enroll_speaker([*takes, (np.zeros(16000), 16000)])
-    frames = np.concatenate([load_models()["emotion"].run(audio.trim(y))["mfcc"] for y, _ in takes])
+    recordings = [(audio.load(path), 16000) for path in sorted(samples.glob("Actor_01/*.flac"))[:2]]
+    stats = enroll_speaker([*recordings, (np.zeros(16000), 16000)])
+    frames = np.concatenate([load_models()["emotion"].run(audio.trim(y))["mfcc"] for y, _ in recordings])
     np.testing.assert_allclose(stats, [frames.mean(axis=0), frames.std(axis=0)], atol=2e-3)
     plain, adapted = predict(SPEECH, 16000), predict(SPEECH, 16000, stats)
     assert max_difference(adapted, plain) > 0.01

@@ -119,10 +119,10 @@ def test_result_tables_cover_every_split(split):
     assert table["model"].tolist() == ["m"]
 
 
-def test_compare_with_published():
+def test_format_comparison():
     validation = metrics.summarize(pd.concat([make_predictions(), make_predictions(model="other")]))
     published = metrics.summarize(make_predictions()).assign(uar=0.123, n_folds=5, n_seeds=2)
-    lines = tables.compare_with_published(validation, published).splitlines()
+    lines = tables.format_comparison(validation, published).splitlines()
     first, second = (line for line in lines if re.search(r"\b(m|other)\b", line))
     assert re.search("12.3.*5 folds.*2 seeds", first)
     assert second.endswith("–")

@@ -105,14 +105,14 @@ def test_find_confounding_by_format_or_level(sample_recordings):
 def test_load_split_bad_table(tmp_path, text, message):
     (tmp_path / "split.csv").write_text(text)
     with pytest.raises(DatasetError, match=message):
-        split_audit.load_split([tmp_path / "split.csv"])
+        split_audit.load_subsets([tmp_path / "split.csv"])
 
 
 def test_load_split_of_three_tables(tmp_path):
     tables = [tmp_path / f"{name}.csv" for name in "abc"]
     for table in tables:
         table.write_text(f"file,emotion,duration\n{table.stem}.wav,Anger,2\n")
-    assert split_audit.load_split(tables)[["file", "emotion", "subset"]].to_numpy().tolist() == [
+    assert split_audit.load_subsets(tables)[["file", "emotion", "subset"]].to_numpy().tolist() == [
         ["a.wav", "angry", "train"], ["b.wav", "angry", "test"], ["c.wav", "angry", "validation"]]
 
 

@@ -1,4 +1,4 @@
-"""Experiments: train and evaluate models on splits, in parallel, with a checkpoint of every finished run."""
+"""Experiments: train and evaluate models on splits, in parallel, with a cache of finished runs."""
 
 import gzip
 import hashlib
@@ -24,12 +24,15 @@ from ser_utils.features.store import RAVDESS_FEATURES, load_features
 from ser_utils.models.classifier import SequenceClassifier, use_single_thread
 from ser_utils.models.registry import MODELS, get_model
 
-RESULTS_VERSION = 1  # increase it when a change of this package changes results: checkpoints are then computed again
-PACKAGES = ("tensorflow", "keras", "scikit-learn", "numpy", "scipy", "librosa")  # that affect results
+RESULTS_VERSION = 1  # part of the cache key; to be increased when a change of this package changes results
+VERSIONED_PACKAGES = ("tensorflow", "keras", "scikit-learn", "numpy", "scipy", "librosa")  # that affect results
 
 
 class RunError(RuntimeError):
-    """A run whose model raised an error, which is the `__cause__` (as its traceback if raised in another process)."""
+    """A model raised an error during a run.
+
+    The original exception is `__cause__`; from a worker process, its traceback text.
+    """
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Run:
         Seed of the split and of the model.
     fold : int
     subset : {"validation", "test"}
-        Clips that are predicted. "validation" trains on the training set, "test" on training and validation set.
+        Subset to predict. For "test", the model is trained on the training and validation sets together.
 
     Examples
     --------
@@ -65,7 +68,7 @@ class Run:
 
 def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(0,), folds=None, subset="validation",
               clips=None):
-    """List the runs of an experiment, the longest first, so that parallel workers finish together.
+    """List the runs of an experiment.
 
     Parameters
     ----------
@@ -85,6 +88,7 @@ def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(
     Returns
     -------
     list of Run
+        Ordered by seed, then slower models first (reverse order of `MODELS`).
 
     Raises
     ------
@@ -129,18 +133,19 @@ def package_versions():
     -------
     dict of str to str
     """
-    return {name: version(name) for name in PACKAGES}
+    return {name: version(name) for name in VERSIONED_PACKAGES}
 
 
 def cache_key(model, data):
-    """Compute a key that changes with everything a result depends on, so that an outdated checkpoint is not reused.
+    """Hash the features, the clips table, the model configuration, the package versions and `RESULTS_VERSION`.
+
+    A change of the package's own source needs a new `RESULTS_VERSION`.
 
     Parameters
     ----------
     model : str
-        Name for `get_model`. Of a model outside this package the bytes of its module enter the key.
+        Name for `get_model`. For a model outside this package, its module's source is hashed as well.
     data : FeatureSet
-        The features' digest and the clips' labels and speakers enter the key.
 
     Returns
     -------
@@ -156,8 +161,8 @@ def cache_key(model, data):
     return digest.hexdigest()
 
 
-def fit_predict(estimator, X, y, train, test, validation=False):
-    """Fit an estimator on the training rows and predict the test rows, on one thread.
+def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False):
+    """Fit an estimator on the training rows and predict the evaluation rows, on one thread.
 
     Parameters
     ----------
@@ -167,15 +172,15 @@ def fit_predict(estimator, X, y, train, test, validation=False):
         Input of each clip: an array [shape=(n_frames, n_mfcc)] for a model of sequences.
     y : np.ndarray [shape=(n_clips,)], object
         Class names.
-    train, test : np.ndarray [shape=(n_rows,)], int
+    train_index, eval_index : np.ndarray [shape=(n_rows,)], int
         Rows of `X` and `y`.
-    validation : bool
-        Also evaluate the test rows after each epoch, where the estimator's `fit` takes `validation_data`. They enter
-        the training curves only.
+    track_validation : bool
+        Also record validation loss and accuracy per epoch if `fit` accepts `validation_data`; they are not used for
+        training.
 
     Returns
     -------
-    probabilities : np.ndarray [shape=(n_test, n_classes)]
+    probabilities : np.ndarray [shape=(n_eval, n_classes)]
         In the order of `estimator.classes_`.
     history : dict
         The estimator's `history_`, if it has one, `seconds` of training, `ms_per_clip` of prediction and, of a
@@ -184,17 +189,18 @@ def fit_predict(estimator, X, y, train, test, validation=False):
     from sklearn.utils.validation import has_fit_parameter
     from threadpoolctl import threadpool_limits
 
-    (X_train, y_train), (X_test, y_test) = (([X[row] for row in rows], y[rows].astype(str)) for rows in (train, test))
-    has_curves = validation and has_fit_parameter(estimator, "validation_data")
-    fit_params = {"validation_data": (X_test, y_test)} if has_curves else {}
+    (X_train, y_train), (X_eval, y_eval) = (([X[row] for row in rows], y[rows].astype(str))
+                                            for rows in (train_index, eval_index))
+    has_curves = track_validation and has_fit_parameter(estimator, "validation_data")
+    fit_params = {"validation_data": (X_eval, y_eval)} if has_curves else {}
     with threadpool_limits(1):
         start = time.perf_counter()
         estimator.fit(X_train, y_train, **fit_params)
-        fitted = time.perf_counter()
-        probabilities = estimator.predict_proba(X_test)
-        predicted = time.perf_counter()
-    history = {**getattr(estimator, "history_", {}), "seconds": fitted - start,
-               "ms_per_clip": 1000 * (predicted - fitted) / len(test)}
+        fit_end = time.perf_counter()
+        probabilities = estimator.predict_proba(X_eval)
+        predict_end = time.perf_counter()
+    history = {**getattr(estimator, "history_", {}), "seconds": fit_end - start,
+               "ms_per_clip": 1000 * (predict_end - fit_end) / len(eval_index)}
     if hasattr(estimator, "network_"):
         history["n_parameters"] = estimator.network_.count_params()
     return probabilities, history
@@ -229,21 +235,22 @@ def execute_run(run, data):
         use_single_thread()
     folds = SPLITS[run.split](data.clips, run.target, seed=run.seed)
     split = folds[run.fold]
-    train, test = ((split.train, split.validation) if run.subset == "validation" else
-                   (np.sort(np.concatenate([split.train, split.validation])), split.test))
+    train_index, eval_index = ((split.train, split.validation) if run.subset == "validation" else
+                               (np.sort(np.concatenate([split.train, split.validation])), split.test))
     X = data.sequences if spec.input_type == "sequences" else list(data.contours[..., None])
     if split.norm_index is not None:
-        X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train)
+        X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train_index)
     y = get_labels(data.clips, run.target)
-    probabilities, history = fit_predict(estimator, X, y, train, test, validation=run.subset == "validation")
+    probabilities, history = fit_predict(estimator, X, y, train_index, eval_index,
+                                         track_validation=run.subset == "validation")
     # the classes of all folds, so that their tables have the same columns
     rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
     probabilities = pd.DataFrame(probabilities, columns=estimator.classes_).reindex(
         columns=get_classes(data.clips.iloc[rows], run.target), fill_value=0.0)
-    return make_predictions(run, data.clips, test, probabilities.round(5)), history
+    return build_predictions_table(run, data.clips, eval_index, probabilities.round(5)), history
 
 
-def make_predictions(run, clips, rows, probabilities):
+def build_predictions_table(run, clips, rows, probabilities):
     """Build a predictions table.
 
     Parameters
@@ -260,25 +267,25 @@ def make_predictions(run, clips, rows, probabilities):
     -------
     pd.DataFrame
     """
-    tested = clips.iloc[rows].reset_index(drop=True)
-    corpora = tested["corpus"] if run.split.startswith("cross-corpus") else "-".join(clips["corpus"].unique())
+    test_clips = clips.iloc[rows].reset_index(drop=True)
+    corpora = test_clips["corpus"] if run.split.startswith("cross-corpus") else "-".join(clips["corpus"].unique())
     keys = {"model": run.model, "split": run.split, "test_corpus": corpora, "target": run.target, "seed": run.seed,
-            "fold": run.fold, "clip": tested["clip"], "speaker": tested["speaker"],
-            "label": get_labels(tested, run.target)}
+            "fold": run.fold, "clip": test_clips["clip"], "speaker": test_clips["speaker"],
+            "label": get_labels(test_clips, run.target)}
     return pd.DataFrame(keys).join(probabilities.add_prefix("p_"))
 
 
-def run_experiment(runs, features=RAVDESS_FEATURES, checkpoints="build/runs", *, n_jobs=-1, scheduler=None,
+def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n_jobs=-1, scheduler=None,
                    progress=True):
-    """Execute runs in parallel; runs with a valid checkpoint are read instead.
+    """Execute runs in parallel; cached runs are loaded instead.
 
     Parameters
     ----------
     runs : sequence of Run
     features : str, Path, or list of them
         Feature folders.
-    checkpoints : str or Path
-        Folder of the checkpoints.
+    cache_dir : str or Path
+        Folder of the cached runs.
     n_jobs : int
         Number of processes, -1 for one per core.
     scheduler : str, or None
@@ -303,34 +310,34 @@ def run_experiment(runs, features=RAVDESS_FEATURES, checkpoints="build/runs", *,
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     predictions, histories = run_experiment(plan_runs(["chance"], folds=[0, 1]), checkpoints=folder, n_jobs=1)
+    ...     predictions, histories = run_experiment(plan_runs(["chance"], folds=[0, 1]), cache_dir=folder, n_jobs=1)
     ...     len(list(Path(folder).glob("*.csv.gz")))
     2
     >>> predictions["emotion"]["speaker"].unique().tolist(), len(histories)
     (['03', '06', '10', '11'], 2)
     """
-    folder, data, source = Path(checkpoints), load_features(features), _portable(features)
+    folder, data, source = Path(cache_dir), load_features(features), _resolve_folder(features)
     keys = {model: cache_key(model, data) for model in {run.model for run in runs}}
     stems = {run: folder / f"{run.model.replace(':', '.')}_{run.split}_{run.target}_{run.subset}_seed{run.seed}_fold"
                            f"{run.fold}_{keys[run.model]}" for run in runs}
     folder.mkdir(parents=True, exist_ok=True)
-    finished = {run: _load_run(stem) for run, stem in stems.items()}
-    missing = [run for run in runs if finished[run] is None]
-    results = parallel_map(partial(_execute, features=source), missing, desc="runs", unit="run", ordered=False,
-                           n_jobs=n_jobs, scheduler=scheduler, progress=progress, n_done=len(runs) - len(missing),
-                           environment=partial(_environment, sorted(keys), source))
+    results_by_run = {run: _load_run(stem) for run, stem in stems.items()}
+    missing_runs = [run for run in runs if results_by_run[run] is None]
+    results = parallel_map(partial(_execute, features=source), missing_runs, desc="runs", unit="run", ordered=False,
+                           n_jobs=n_jobs, scheduler=scheduler, progress=progress, n_done=len(runs) - len(missing_runs),
+                           environment=partial(_worker_fingerprint, sorted(keys), source))
     with closing(results):  # ends the progress bar before an error is printed
         for run, predictions, history in results:
             _save_run(stems[run], predictions, history)
-            finished[run] = _load_run(stems[run])
+            results_by_run[run] = _load_run(stems[run])
     tables: dict[str, list] = {}
     for run in runs:
-        tables.setdefault(run.target, []).append(finished[run][0])
-    return ({target: join_predictions(parts) for target, parts in tables.items()},
-            {run: history for run, (_, history) in finished.items()})
+        tables.setdefault(run.target, []).append(results_by_run[run][0])
+    return ({target: concat_predictions(parts) for target, parts in tables.items()},
+            {run: history for run, (_, history) in results_by_run.items()})
 
 
-def join_predictions(tables):
+def concat_predictions(tables):
     """Concatenate predictions tables of one target, their probability columns in the order of `sort_classes`.
 
     Parameters
@@ -346,14 +353,14 @@ def join_predictions(tables):
     return table[keys + [f"p_{name}" for name in sort_classes(name[2:] for name in table.columns.drop(keys))]]
 
 
-def _portable(features):
-    """Name feature folders for another process; None stands for RAVDESS, whose path differs between machines."""
+def _resolve_folder(features):
+    """Resolve feature folders for a worker process; None is RAVDESS, whose path differs between machines."""
     if not isinstance(features, str | Path):
-        return [_portable(folder) for folder in features]
+        return [_resolve_folder(folder) for folder in features]
     return None if Path(features) == RAVDESS_FEATURES else str(Path(features).resolve())
 
 
-def _environment(models, features):
+def _worker_fingerprint(models, features):
     """Compute what must be equal on every worker: cache keys, and a hash of this package's source."""
     data = load_features(features)
     sources = sorted(Path(__file__).parents[1].rglob("*.py"))
@@ -369,20 +376,20 @@ def _execute(run, features):
 
 
 def _save_run(stem, predictions, history):
-    """Write the checkpoint of a run, the predictions last: without them it is incomplete."""
+    """Write a run to the cache, the predictions last: without them it is incomplete."""
     write_atomic(stem.with_name(f"{stem.name}.json.gz"), gzip.compress(json.dumps(history).encode(), mtime=0))
     write_predictions(stem.with_name(f"{stem.name}.csv.gz"), predictions)
 
 
 def _load_run(stem):
-    """Read the predictions and history of a checkpoint; None if it does not exist or is damaged."""
+    """Read the predictions and history of a cached run; None if it does not exist or is damaged."""
     table, history = (stem.with_name(stem.name + suffix) for suffix in (".csv.gz", ".json.gz"))
     try:
         return read_csv(table), json.loads(gzip.decompress(history.read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        warnings.warn(f"{table}: damaged checkpoint ({error}); the run is executed again", stacklevel=3)
+        warnings.warn(f"{table}: damaged cached run ({error}); the run is executed again", stacklevel=3)
         return None
 
 

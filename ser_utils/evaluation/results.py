@@ -99,7 +99,7 @@ def require_committed(results):
                                f"({', '.join(changed[:3])}); commit them or choose another --results")
 
 
-def evaluate_test(runs, features, results, checkpoints="build/runs", *, n_jobs=-1, scheduler=None, progress=True):
+def evaluate_test(runs, features, results, cache_dir="build/runs", *, n_jobs=-1, scheduler=None, progress=True):
     """Train on the training and validation sets, predict the test sets, and store predictions, log and metadata.
 
     The access is logged in `test_access.csv` before the first test clip is predicted. Stored predictions of the same
@@ -113,8 +113,8 @@ def evaluate_test(runs, features, results, checkpoints="build/runs", *, n_jobs=-
         Feature folders.
     results : str or Path
         Folder of the results.
-    checkpoints : str or Path
-        Folder in which finished runs are stored and found again.
+    cache_dir : str or Path
+        Folder of the cached runs.
     n_jobs, scheduler, progress
         As in `run_experiment`.
 
@@ -134,7 +134,7 @@ def evaluate_test(runs, features, results, checkpoints="build/runs", *, n_jobs=-
     require_committed(folder)
     folder.mkdir(parents=True, exist_ok=True)
     log = log_test_access(folder, runs, data)
-    predictions, histories = experiment.run_experiment(runs, features, checkpoints, n_jobs=n_jobs, scheduler=scheduler,
+    predictions, histories = experiment.run_experiment(runs, features, cache_dir, n_jobs=n_jobs, scheduler=scheduler,
                                                        progress=progress)
     save_predictions(folder, {target: _merge(folder, target, table) for target, table in predictions.items()})
     log_test_scores(folder, log, predictions.values())
@@ -148,7 +148,7 @@ def _merge(folder, target, table):
         return table
     keys, stored = [*metrics.KEYS, "seed", "fold"], load_predictions(folder, target)
     is_new = pd.MultiIndex.from_frame(stored[keys]).isin(pd.MultiIndex.from_frame(table[keys].drop_duplicates()))
-    return experiment.join_predictions([part for part in (stored[~is_new], table) if len(part)])
+    return experiment.concat_predictions([part for part in (stored[~is_new], table) if len(part)])
 
 
 def log_test_access(folder, runs, data, **columns):

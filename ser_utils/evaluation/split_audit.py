@@ -51,7 +51,7 @@ class Finding:
     rows: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def load_split(tables):
+def load_subsets(tables):
     """Load a split from CSV tables.
 
     Parameters
@@ -176,7 +176,7 @@ def audit_split(clips, *, n_jobs=-1, progress=True):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_split`.
+        As returned by `load_subsets`.
     n_jobs : int
         Processes that read the recordings; -1 for one per core.
     progress : bool
@@ -203,7 +203,7 @@ def read_recordings(clips, *, n_jobs=-1, progress=True):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_split`.
+        As returned by `load_subsets`.
     n_jobs, progress
         As in `audit_split`.
 
@@ -231,7 +231,7 @@ def find_shared_speakers(clips):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_split`.
+        As returned by `load_subsets`.
 
     Returns
     -------
@@ -240,11 +240,11 @@ def find_shared_speakers(clips):
     findings = []
     if n_unknown := clips["speaker"].isna().sum():
         findings.append(Finding("note", f"{n_unknown} clips have no speaker, so overlap is not detected; add it"))
-    tested = set(clips.loc[clips["subset"] == "test", "speaker"].dropna())
+    test_speakers = set(clips.loc[clips["subset"] == "test", "speaker"].dropna())
     for subset in ("train", "validation"):
-        if shared := tested & set(clips.loc[clips["subset"] == subset, "speaker"]):
-            rows = clips[clips["speaker"].isin(shared) & clips["subset"].isin((subset, "test"))]
-            message = f"{len(shared)} of {len(tested)} test speakers are also in the {subset} set"
+        if shared_speakers := test_speakers & set(clips.loc[clips["subset"] == subset, "speaker"]):
+            rows = clips[clips["speaker"].isin(shared_speakers) & clips["subset"].isin((subset, "test"))]
+            message = f"{len(shared_speakers)} of {len(test_speakers)} test speakers are also in the {subset} set"
             findings.append(Finding("leak", message, _count(rows, "speaker")))
     return findings
 
@@ -260,7 +260,7 @@ def find_missing_validation(clips):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_split`.
+        As returned by `load_subsets`.
 
     Returns
     -------
@@ -278,7 +278,7 @@ def find_class_imbalance(clips):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_split`.
+        As returned by `load_subsets`.
 
     Returns
     -------
@@ -379,7 +379,7 @@ def format_report(clips, findings, n_rows=5):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_split`.
+        As returned by `load_subsets`.
     findings : list of Finding
     n_rows : int
         Rows to show of each finding.

@@ -23,15 +23,15 @@ CLASS_ORDER = (*EMOTIONS, *GENDER_EMOTIONS, *GENDERS)
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of one fold in a clips table.
+    """Row indices of one fold.
 
     Attributes
     ----------
     fold : int
     train, validation, test : np.ndarray [shape=(n_rows,)], int
-        Disjoint rows; `validation` or `test` may be empty.
+        Disjoint rows of a clips table; `validation` or `test` may be empty.
     norm_index : np.ndarray [shape=(n_rows,)], int, or None
-        Rows from which the features of each group are standardized, without their labels. None: no normalization.
+        Rows from which each group's mean and SD are estimated. None: no normalization.
     norm_by : str
         Column of the clips table that names the group, "speaker" or "corpus".
 
@@ -151,9 +151,10 @@ def _speaker_folds(clips):
 
 def _split_speakers(clips, target, folds):
     """Build a Split for each pair of test and validation speakers."""
-    usable = pd.notna(get_labels(clips, target))
-    masks = [[clips["speaker"].isin(names) & usable for names in speakers] for speakers in folds]
-    return [Split(fold, np.flatnonzero(usable & ~test & ~validation), np.flatnonzero(validation), np.flatnonzero(test))
+    has_label = pd.notna(get_labels(clips, target))
+    masks = [[clips["speaker"].isin(names) & has_label for names in speakers] for speakers in folds]
+    return [Split(fold, np.flatnonzero(has_label & ~(test | validation)), np.flatnonzero(validation),
+                  np.flatnonzero(test))
             for fold, (test, validation) in enumerate(masks)]
 
 
@@ -249,11 +250,11 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     if enrollment is None:
         return [replace(split, norm_index=np.arange(len(clips))) for split in splits]
     rows = clips.reset_index(drop=True)
-    enrolled = np.sort(np.concatenate([
+    enrollment_index = np.sort(np.concatenate([
         rows[rows["emotion"] == emotion].groupby("speaker").sample(n, random_state=seed).index
         for emotion, n in enrollment.items()]))
-    return [replace(split, validation=np.setdiff1d(split.validation, enrolled),
-                    test=np.setdiff1d(split.test, enrolled), norm_index=enrolled) for split in splits]
+    return [replace(split, validation=np.setdiff1d(split.validation, enrollment_index),
+                    test=np.setdiff1d(split.test, enrollment_index), norm_index=enrollment_index) for split in splits]
 
 
 def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fraction=1.0):
@@ -279,8 +280,8 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     for split in speaker_independent(clips, target):
         available = clips.drop(clips.index[split.test]).sample(frac=1, random_state=seed + split.fold)
         speakers = available.drop_duplicates("speaker").assign(rank=lambda rows: rows.groupby("gender").cumcount())
-        chosen = speakers.sort_values("rank", kind="stable")["speaker"].iloc[:n_speakers]
-        groups = available[available["speaker"].isin(chosen)].groupby(["speaker", "emotion"])
+        selected_speakers = speakers.sort_values("rank", kind="stable")["speaker"].iloc[:n_speakers]
+        groups = available[available["speaker"].isin(selected_speakers)].groupby(["speaker", "emotion"])
         rows = clips.index.get_indexer(groups.sample(frac=clip_fraction, random_state=seed).index)
         splits.append(replace(split, train=np.intersect1d(split.train, rows),
                               validation=np.intersect1d(split.validation, rows)))
@@ -288,11 +289,10 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
 
 
 def nested_cv(clips, target="emotion", seed=0):
-    """Split for model selection inside each fold of `speaker_independent`, without a test set.
+    """Return ten folds, one per pair of test groups (a, b), for model selection.
 
-    Each pair of test groups is the validation set of models trained on all other speakers. A configuration for outer
-    fold k is selected on every pair that contains group k, by the scores of the pair's other group: neither the models
-    nor these scores involve a test speaker of fold k.
+    Models are trained on the other groups. The configuration for outer fold k is selected on the pairs that contain k,
+    scored on the other group of the pair, so no test speaker of fold k is used.
 
     Parameters
     ----------
@@ -307,9 +307,9 @@ def nested_cv(clips, target="emotion", seed=0):
     list of Split
         One per pair, in the order of `itertools.combinations`.
     """
-    usable = pd.notna(get_labels(clips, target))
+    has_label = pd.notna(get_labels(clips, target))
     groups = [clips["speaker"].isin(test) for test, _ in _speaker_folds(clips)]
-    return [Split(fold, np.flatnonzero(usable & ~(a | b)), np.flatnonzero(usable & (a | b)), np.empty(0, int))
+    return [Split(fold, np.flatnonzero(has_label & ~(a | b)), np.flatnonzero(has_label & (a | b)), np.empty(0, int))
             for fold, (a, b) in enumerate(combinations(groups, 2))]
 
 
@@ -345,17 +345,18 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     if norm_by == "speaker":
         _get_speakers(clips)
     splits, speakers = [], clips["speaker"]
-    for fold, (source, tested) in enumerate(permutations(classes, 2)):
-        common = classes[source] & classes[tested]
-        shared = set.intersection(*(set(speakers[corpus == name].dropna()) for name in (source, tested)))
-        if shared:
-            raise ValueError(f"{source} and {tested} have {len(shared)} common speakers; choose corpora without any")
+    for fold, (train_corpus, test_corpus) in enumerate(permutations(classes, 2)):
+        names, common = f"{train_corpus} and {test_corpus}", classes[train_corpus] & classes[test_corpus]
+        common_speakers = set.intersection(*(set(speakers[corpus == name].dropna())
+                                             for name in (train_corpus, test_corpus)))
+        if common_speakers:
+            raise ValueError(f"{names} have {len(common_speakers)} common speakers; choose corpora without any")
         if len(common) < 2:
-            raise ValueError(f"{source} and {tested} have {len(common)} {target} classes in common; choose two others")
-        usable = np.isin(labels.astype(str), sorted(common))
-        splits.append(Split(fold, np.flatnonzero(usable & (corpus == source)), np.empty(0, int),
-                            np.flatnonzero(usable & (corpus == tested)), np.arange(len(clips)) if norm_by else None,
-                            norm_by or "speaker"))
+            raise ValueError(f"{names} have {len(common)} {target} classes in common; choose two others")
+        has_label = np.isin(labels.astype(str), sorted(common))
+        splits.append(Split(fold, np.flatnonzero(has_label & (corpus == train_corpus)), np.empty(0, int),
+                            np.flatnonzero(has_label & (corpus == test_corpus)),
+                            np.arange(len(clips)) if norm_by else None, norm_by or "speaker"))
     return splits
 
 
@@ -396,7 +397,7 @@ def random_split(clips, target="emotion", seed=0):
 
 
 def size_matched(clips, target="emotion", seed=0, *, disjoint):
-    """Split for the ablation of data leakage: any `disjoint` trains on equally many clips of each class.
+    """Split for the ablation of data leakage; all variants have the same number of training clips per class.
 
     Every clip is tested once.
 
@@ -407,9 +408,9 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     target : {"emotion", "gender_emotion", "gender"}
     seed : int
         Seed of the folds and of the random draw of training clips.
-    disjoint : {"clips", "repetitions", "speakers", "speakers, statement"}
-        What training and test set have not in common: "clips" (random folds), "repetitions" (both repetitions of one
-        utterance are in the same set), "speakers", or "speakers, statement" (two folds per group of test speakers,
+    disjoint : {"clips", "repetitions", "speakers", "speakers+statements"}
+        What the training and the test set do not share: "clips" (random folds), "repetitions" (both repetitions of one
+        utterance are in the same set), "speakers", or "speakers+statements" (two folds per group of test speakers,
         one per tested statement).
 
     Returns
@@ -420,23 +421,23 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     --------
     >>> from ser_utils.features.store import load_features
     >>> clips = load_features().clips
-    >>> random, strict = size_matched(clips, disjoint="clips"), size_matched(clips, disjoint="speakers, statement")
+    >>> random, strict = size_matched(clips, disjoint="clips"), size_matched(clips, disjoint="speakers+statements")
     >>> len(random), len(strict)
     (5, 10)
     >>> {len(fold.train) + len(fold.validation) for fold in random + strict}
     {570}
     """
     labels = get_labels(clips, target)
-    usable = pd.notna(labels)
-    strictest = [usable & ~excluded for _, _, excluded in _fold_masks(clips, labels, seed, "speakers, statement")]
+    has_label = pd.notna(labels)
+    strictest = [has_label & ~excluded for _, _, excluded in _fold_masks(clips, labels, seed, "speakers+statements")]
     counts = {name: min((labels[free] == name).sum() for free in strictest) for name in get_classes(clips, target)}
     splits = []
     for fold, (is_test, is_validation, excluded) in enumerate(_fold_masks(clips, labels, seed, disjoint)):
         rng = np.random.default_rng([seed, fold])
-        rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(usable & ~excluded & (labels == name)))[:count]
+        rows = np.sort(np.concatenate([rng.permutation(np.flatnonzero(has_label & ~excluded & (labels == name)))[:count]
                                        for name, count in counts.items()]))
         splits.append(
-            Split(fold, rows[~is_validation[rows]], rows[is_validation[rows]], np.flatnonzero(usable & is_test)))
+            Split(fold, rows[~is_validation[rows]], rows[is_validation[rows]], np.flatnonzero(has_label & is_test)))
     return splits
 
 
@@ -447,7 +448,8 @@ def _fold_masks(clips, labels, seed, disjoint):
         if disjoint == "speakers":
             return [(test, validation, test) for test, validation in folds]
         statements = [(clips["statement"] == name).to_numpy() for name in sorted(clips["statement"].unique())]
-        return [(test & spoken, validation, test | spoken) for test, validation in folds for spoken in statements]
+        return [(test & is_statement, validation, test | is_statement)
+                for test, validation in folds for is_statement in statements]
     from sklearn.model_selection import StratifiedGroupKFold
 
     utterance = ["speaker", "emotion", "intensity", "statement"]
@@ -475,5 +477,5 @@ SPLITS: dict[str, Callable] = {
     "size-matched-random": partial(size_matched, disjoint="clips"),
     "size-matched-repetitions": partial(size_matched, disjoint="repetitions"),
     "size-matched-speakers": partial(size_matched, disjoint="speakers"),
-    "size-matched-speakers-statements": partial(size_matched, disjoint="speakers, statement")}
+    "size-matched-speakers-statements": partial(size_matched, disjoint="speakers+statements")}
 UNSEEN_SPEAKER_SPLITS = SPLITS.keys() - {"random-split", "size-matched-random", "size-matched-repetitions"}

@@ -8,7 +8,7 @@ from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
 ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
-CROSS_CORPUS_TITLE = "Trained on {source}, tested on {tested} (cross-corpus)"
+CROSS_CORPUS_TITLE = "Trained on {source}, tested on {test_corpus} (cross-corpus)"
 SPLIT_TITLES = {  # in the order of the tables
     "speaker-independent": "Unseen speakers ({folds})",
     "speaker-normalized":
@@ -102,16 +102,17 @@ def get_headings(summary):
     return {key: _heading(summary, *key) for key in shown}
 
 
-def _heading(summary, split, tested, target):
+def _heading(summary, split, test_corpus, target):
     if (split, target) == ("random-split", "gender_emotion"):
         return "Random split, ten classes (the original project's protocol)"
     same = summary[(summary["split"] == split) & (summary["target"] == target)]
-    result = same[same["test_corpus"] == tested].iloc[0]
+    result = same[same["test_corpus"] == test_corpus].iloc[0]
     titles = {name: DATASETS[name].title if name in DATASETS else name for name in same["test_corpus"].unique()}
-    source = " or ".join(title for name, title in titles.items() if name != tested) or "another corpus"
+    source = " or ".join(title for name, title in titles.items() if name != test_corpus) or "another corpus"
     n_folds, n_classes = int(result["n_folds"]), round(1 / result["chance"])
     return f"{SPLIT_TITLES.get(split, split)}, {TARGET_TITLES[target]}".format(
-        folds=f"{n_folds} fold{'s' * (n_folds > 1)}", n_classes=n_classes, source=source, tested=titles[tested])
+        folds=f"{n_folds} fold{'s' * (n_folds > 1)}", n_classes=n_classes, source=source,
+        test_corpus=titles[test_corpus])
 
 
 def result_tables(summary):
@@ -217,7 +218,7 @@ def format_markdown_table(table):
     return "\n".join(lines)
 
 
-def compare_with_published(summary, published=None):
+def format_comparison(summary, published=None):
     """Format validation scores beside the published test scores of the same models, splits and targets.
 
     Parameters

@@ -15,8 +15,8 @@ DESCRIPTORS = {
     "spectral_centroid": "Hz, power-weighted mean frequency of the speech",
 }
 
-# The original project's feature: the mean of 13 MFCCs per frame, from 2.5 s starting at 0.5 s, at 44.1 kHz. In this
-# mean the bands up to about 300 Hz have most of the weight.
+# The original project's feature, the mean over 13 MFCCs in each frame, of 2.5 s starting at 0.5 s, at 44.1 kHz. In
+# this mean the bands up to about 300 Hz have most of the weight.
 CONTOUR_CONFIG = spectral.FeatureConfig(sr=44100, n_fft=2048, hop_length=512, n_mels=128, n_mfcc=13, fmin=0.0)
 CONTOUR_FRAMES = 216
 
@@ -80,7 +80,7 @@ def compile_pyin():
 
 
 def mfcc_mean_contour(y, sr):
-    """Compute the mean of 13 MFCCs per frame, the input of the original project's CNN.
+    """Compute the original project's feature, the mean over 13 MFCCs in each frame.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from ser_utils.features import descriptors, spectral
 
 RAVDESS_FEATURES = files.ROOT / "data" / "ravdess"
 FEATURES_VERSION = 1  # part of the cache key; to be increased when the code changes any feature
-PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa")  # their versions are part of the cache key
+VERSIONED_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa")  # their versions are part of the cache key
 FILES = ("clips.csv", "features.npz", "feature_config.json")
 MIN_STEP = 1e-9  # of the quantization
 
@@ -34,7 +34,7 @@ class FeatureSet:
     clips : pd.DataFrame
         Columns `CLIP_COLUMNS` and `DESCRIPTORS`, one row per clip.
     frames : np.ndarray [shape=(n_frames, n_mfcc)]
-        MFCCs of all clips, concatenated; float32.
+        MFCCs of all clips, concatenated.
     offsets : np.ndarray of int [shape=(n_clips + 1,)]
         Clip `i` is ``frames[offsets[i]:offsets[i + 1]]``.
     contours : np.ndarray [shape=(n_clips, 216)]
@@ -120,12 +120,12 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     digest = _digest_recordings(folder, clips, config, f0)
     if cached := _load_cached(out, digest):
         return cached
-    spectral.mfcc(np.zeros(config.n_fft), config)  # imports librosa, which compiles: see compile_pyin
+    spectral.mfcc(np.zeros(config.n_fft), config)  # import librosa before the workers start: numba compiles on import
     if f0:
         descriptors.compile_pyin()
     paths = [folder.resolve() / file for file in clips["file"]]
     results = list(parallel_map(partial(_extract_clip, config=config, f0=f0), paths, desc="extracting", unit="clip",
-                                n_jobs=n_jobs, scheduler=scheduler, environment=_environment, progress=progress))
+                                n_jobs=n_jobs, scheduler=scheduler, environment=_package_versions, progress=progress))
     is_usable = np.array([not isinstance(result, audio.AudioError) for result in results])
     errors = [result for result in results if isinstance(result, audio.AudioError)]
     if not is_usable.any():
@@ -141,7 +141,7 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
 def save_features(features, folder, **info):
     """Save features as `clips.csv`, `features.npz`, `feature_config.json` and their checksums `SHA256SUMS`.
 
-    Values are quantized to one byte, with a step and an offset per clip and coefficient.
+    Values are stored with 8-bit uniform quantization per clip and coefficient.
 
     Parameters
     ----------
@@ -175,8 +175,8 @@ def load_features(folder=RAVDESS_FEATURES):
     Parameters
     ----------
     folder : str, Path or list of these, optional
-        By default the RAVDESS features of this repository. The features of several folders are joined; names of clips
-        and speakers then begin with their corpus.
+        By default the RAVDESS features of this repository. The features of several folders are concatenated; names of
+        clips and speakers then begin with their corpus.
 
     Returns
     -------
@@ -197,7 +197,7 @@ def load_features(folder=RAVDESS_FEATURES):
     ['03-01-01-01-01-01-01', '01', 'neutral']
     """
     if isinstance(folder, list | tuple):
-        return _join([load_features(one) for one in folder])
+        return _concat([load_features(one) for one in folder])
     folder = Path(folder or RAVDESS_FEATURES)
     command = f"ser extract RECORDINGS --out {folder}"
     remedy = "restore it with git checkout" if folder == RAVDESS_FEATURES else f"extract the features with {command}"
@@ -206,7 +206,7 @@ def load_features(folder=RAVDESS_FEATURES):
     table, archive, info = (io.BytesIO(files.read_verified(folder / name, remedy)) for name in FILES)
     with np.load(archive, allow_pickle=False) as arrays:
         lengths = arrays["lengths"].astype(np.int64)
-        # One row per clip; in data/ravdess one for all clips
+        # step and low are per clip; in data/ravdess one vector serves all clips
         step, low = (arrays[name] if arrays[name].ndim == 1 else np.repeat(arrays[name], lengths, axis=0)
                      for name in ("step", "low"))
         frames = arrays["frames"] * step + low
@@ -227,14 +227,14 @@ def _extract_clip(path, config, f0=True):
             descriptors.compute_descriptors(y, speech, config.sr, f0))
 
 
-def _environment():
-    """Versions that must be equal here and on every Dask worker."""
-    return FEATURES_VERSION, *(f"{name} {version(name)}" for name in PACKAGES)
+def _package_versions():
+    """Feature and package versions, which must be equal here and on every Dask worker."""
+    return FEATURES_VERSION, *(f"{name} {version(name)}" for name in VERSIONED_PACKAGES)
 
 
 def _digest_recordings(folder, clips, config, f0):
     """Cache key: hash of the recordings' bytes, the table of clips, the configuration and the versions."""
-    digest = hashlib.blake2b(f"{config} {f0} {_environment()}".encode(), digest_size=16)
+    digest = hashlib.blake2b(f"{config} {f0} {_package_versions()}".encode(), digest_size=16)
     digest.update(files.to_csv_bytes(clips))
     for file in clips["file"]:
         digest.update(file.encode(*files.CSV_ENCODING))
@@ -253,13 +253,13 @@ def _load_cached(out, digest):
 
 
 def _quantize(values):
-    """Bytes, step and minimum of each column."""
+    """8-bit uniform quantization: bytes, step and minimum of each column."""
     low = values.min(axis=0)
     step = np.maximum((values.max(axis=0) - low) / 255, MIN_STEP).astype(np.float32)
     return np.rint((values - low) / step).astype(np.uint8), step, low.astype(np.float32)
 
 
-def _join(parts):
+def _concat(parts):
     if len(parts) == 1:
         return parts[0]
     names = [", ".join(part.clips["corpus"].unique()) for part in parts]

@@ -5,10 +5,10 @@ from ser_utils.live.predictor import (
     DeployedModel,
     decode_probabilities,
     enroll_speaker,
-    format_table,
+    format_predictions,
     load_models,
     predict,
 )
 
-__all__ = ["MODELS_FOLDER", "DeployedModel", "decode_probabilities", "enroll_speaker", "format_table", "load_models",
-           "predict"]
+__all__ = ["MODELS_FOLDER", "DeployedModel", "decode_probabilities", "enroll_speaker", "format_predictions",
+           "load_models", "predict"]

@@ -1,7 +1,8 @@
 """Prediction of emotion and gender from a recording with onnxruntime, and enrollment of a speaker.
 
 The ONNX files compute the probabilities from a trimmed waveform at 16 kHz (scripts/export_onnx.py). This module
-decodes, resamples and trims, splits long recordings into windows, and decides when to warn or to abstain. It imports
+decodes, resamples and trims, splits long recordings into segments, adds warnings, and returns no prediction without
+speech. It imports
 neither TensorFlow nor librosa, pandas or scikit-learn, so that a single prediction starts fast.
 """
 
@@ -21,31 +22,31 @@ MODELS_FOLDER = ROOT / "models"
 TARGETS = ("emotion", "gender")
 REMEDY = "restore it with `git checkout -- models`"
 SR = 16000  # Hz, input of the models
-WINDOW_DURATION, WINDOW_HOP = 4.0, 2.0  # s, for recordings longer than two windows
+SEGMENT_DURATION, SEGMENT_HOP = 4.0, 2.0  # s, for recordings longer than two segments
 MIN_DURATION, MAX_DURATION = 0.3, 3600.0  # s
 MIN_SPEECH_DURATION = 0.6  # s after trimming; shorter speech gets a warning
-MIN_PEAK = 10 ** (-60 / 20)  # -60 dBFS; no speech in windows whose peak is below it
-PAUSE_RATIO = 10 ** (-35 / 20)  # windows 35 dB below the loudest one are pauses, as in trimming
-FULL_SCALE = 0.99
+MIN_PEAK = 10 ** (-60 / 20)  # -60 dBFS; no speech in segments whose peak is below it
+PAUSE_THRESHOLD_DB = -35  # segments whose peak is this far below the highest peak are pauses, as in trimming
+CLIPPING_THRESHOLD = 0.99  # of full scale; samples near the maximum of a channel that exceeds it count as clipped
 MAX_CLIPPED_FRACTION = 0.001  # of the samples
-MAX_OOD_FRACTION = 0.25  # of the windows; 5 % of windows with speech exceed the limit
-CODED_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
+MAX_OOD_FRACTION = 0.25  # of the segments; by construction, 5 % of the clips of unseen speakers have ood_score > 1
+TEN_CLASS_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
 
 
 class DeployedModel:
-    """An ONNX file and its metadata.
+    """An ONNX model and its metadata.
 
     Parameters
     ----------
     content : bytes
-        The file.
+        Serialized ONNX model.
 
     Attributes
     ----------
     classes : list of str
         Columns of the probabilities.
     metadata : dict
-        Entries of the file, JSON decoded.
+        `metadata_props`, JSON-decoded.
     """
 
     def __init__(self, content):
@@ -85,7 +86,7 @@ class DeployedModel:
 
 
 @dataclass
-class _Window:
+class _Segment:
     """A part of a recording; no speech duration and no outputs where it is silent or too short."""
 
     start: float  # s
@@ -122,8 +123,8 @@ def load_models():
 def predict(source, sr=None, speaker_stats=None):
     """Predict emotion and gender from a recording or samples.
 
-    Recordings longer than 8 s are predicted in windows of 4 s every 2 s; probabilities and score are means over the
-    windows with speech, weighted by the duration of the speech.
+    Recordings longer than 8 s are predicted in segments of 4 s every 2 s; probabilities and score are means over the
+    segments with speech, weighted by the duration of the speech.
 
     Parameters
     ----------
@@ -137,10 +138,12 @@ def predict(source, sr=None, speaker_stats=None):
     Returns
     -------
     dict
-        `file`; `emotion` and `gender`; `code` and `class` among the ten classes of the original project, from the most
-        probable emotion that has a code; `probabilities` by emotion; `ood_score`, above 1 for recordings unlike the
-        training clips; `warnings`, a list of sentences; and for long recordings `windows`, a list of `start` in s,
-        `emotion` and its `probability`. Without speech, all predictions are None.
+        `file`; `emotion` and `gender`; `class`, the most probable of the ten classes given the predicted gender, and
+        `code`, its index (0–9); `probabilities` by emotion; `ood_score`, above 1 for recordings unlike the training
+        clips (by construction, 5 % of the clips of unseen speakers have ood_score > 1); `warnings`, a list of
+        sentences; and for long recordings `windows`, a list of `start` in s, `emotion` and its `probability` of each
+        segment. Returns no prediction without speech: `windows` is then empty, and all other values but `file` and
+        `warnings` are None.
 
     Raises
     ------
@@ -153,43 +156,46 @@ def predict(source, sr=None, speaker_stats=None):
 
     Examples
     --------
-    >>> answer = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
-    >>> answer["emotion"], answer["code"], answer["class"]
+    >>> prediction = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> prediction["emotion"], prediction["code"], prediction["class"]
     ('angry', 5, 'male_angry')
     >>> predict([0.1, 0.2])
     Traceback (most recent call last):
     ValueError: sr=None is not a sampling rate; pass that of the samples, in Hz
     """
     is_file = isinstance(source, str | Path)
-    blocks = _show_progress(_split_windows(source, sr), Path(source).name if is_file else "samples")
+    blocks = _show_progress(_split_segments(source, sr), Path(source).name if is_file else "samples")
     normalization = _speaker_normalization(speaker_stats)
-    windows = [_predict_window(start, block, rate, normalization) for start, block, rate in blocks]
-    max_peak = max(window.peak for window in windows)
-    spoken = [window for window in windows if window.speech_duration and window.peak > max_peak * PAUSE_RATIO]
-    answer = {"file": str(source) if is_file else "samples", "emotion": None, "gender": None, "code": None,
-              "class": None, "probabilities": None, "ood_score": None, "warnings": _collect_warnings(windows, spoken)}
-    if spoken:
-        weights = [window.speech_duration for window in spoken]
-        answer |= decode_probabilities(*(np.average([window.probabilities[target] for window in spoken], 0, weights)
-                                         for target in TARGETS))
-        answer["ood_score"] = round(float(np.average([window.ood_score for window in spoken], weights=weights)), 6)
-        if answer["emotion"] not in CODED_EMOTIONS:
-            answer["warnings"].append(f"{answer['emotion']} is not among the ten classes; code {answer['code']} is "
-                                      "that of the most probable emotion among them")
-    if len(windows) > 1:
-        classes, p = load_models()["emotion"].classes, [window.probabilities["emotion"] for window in spoken]
-        answer["windows"] = [{"start": window.start, "emotion": classes[row.argmax()],
-                              "probability": round(float(row.max()), 6)}
-                             for window, row in zip(spoken, p, strict=True)]
-    return answer
+    segments = [_predict_segment(start, block, rate, normalization) for start, block, rate in blocks]
+    pause_peak = max(segment.peak for segment in segments) * 10 ** (PAUSE_THRESHOLD_DB / 20)
+    speech_segments = [segment for segment in segments if segment.speech_duration and segment.peak > pause_peak]
+    prediction = {"file": str(source) if is_file else "samples", "emotion": None, "gender": None, "code": None,
+                  "class": None, "probabilities": None, "ood_score": None,
+                  "warnings": _collect_warnings(segments, speech_segments)}
+    if speech_segments:
+        weights = [segment.speech_duration for segment in speech_segments]
+        prediction |= decode_probabilities(*(
+            np.average([segment.probabilities[target] for segment in speech_segments], 0, weights)
+            for target in TARGETS))
+        ood_scores = [segment.ood_score for segment in speech_segments]
+        prediction["ood_score"] = round(float(np.average(ood_scores, weights=weights)), 6)
+        if prediction["emotion"] not in TEN_CLASS_EMOTIONS:
+            prediction["warnings"].append(f"{prediction['emotion']} is not among the ten classes; code "
+                                          f"{prediction['code']} is that of the most probable emotion among them")
+    if len(segments) > 1:
+        classes, p = load_models()["emotion"].classes, [segment.probabilities["emotion"] for segment in speech_segments]
+        prediction["windows"] = [{"start": segment.start, "emotion": classes[row.argmax()],
+                                  "probability": round(float(row.max()), 6)}
+                                 for segment, row in zip(speech_segments, p, strict=True)]
+    return prediction
 
 
-def enroll_speaker(takes):
+def enroll_speaker(recordings):
     """Compute reference statistics of a speaker from neutral recordings, for speaker normalization.
 
     Parameters
     ----------
-    takes : list of (y, sr)
+    recordings : list of (y, sr)
         Samples and their sampling rate in Hz.
 
     Returns
@@ -211,7 +217,7 @@ def enroll_speaker(takes):
     Traceback (most recent call last):
     ValueError: these recordings contain no speech; record a neutral sentence
     """
-    blocks = (_normalize_input(block, rate) for y, sr in takes for _, block, rate in _split_windows(y, sr))
+    blocks = (_normalize_input(block, rate) for y, sr in recordings for _, block, rate in _split_segments(y, sr))
     mfcc = [load_models()["emotion"].run(audio.trim(y))["mfcc"] for y in blocks if _peak(y) >= MIN_PEAK]
     if not mfcc:
         raise ValueError("these recordings contain no speech; record a neutral sentence")
@@ -220,7 +226,7 @@ def enroll_speaker(takes):
 
 
 def decode_probabilities(emotion, gender):
-    """Convert the probabilities of both models to names and the code of the ten classes.
+    """Convert the probabilities of both models to names and to one of the ten classes.
 
     Parameters
     ----------
@@ -236,24 +242,24 @@ def decode_probabilities(emotion, gender):
     Examples
     --------
     >>> p = np.array(load_models()["emotion"].classes) == "happy"
-    >>> answer = decode_probabilities(p, [1, 0])
-    >>> answer["emotion"], answer["gender"], answer["code"], answer["class"]
+    >>> prediction = decode_probabilities(p, [1, 0])
+    >>> prediction["emotion"], prediction["gender"], prediction["code"], prediction["class"]
     ('happy', 'female', 3, 'female_happy')
     """
     columns = load_models()["emotion"].classes
     p = {name: float(emotion[columns.index(name)]) for name in EMOTIONS}
     gender = load_models()["gender"].classes[int(np.argmax(gender))]
-    code = GENDER_EMOTIONS.index(f"{gender}_{max(CODED_EMOTIONS, key=p.__getitem__)}")
+    code = GENDER_EMOTIONS.index(f"{gender}_{max(TEN_CLASS_EMOTIONS, key=p.__getitem__)}")
     return {"emotion": max(p, key=p.__getitem__), "gender": gender, "code": code, "class": GENDER_EMOTIONS[code],
             "probabilities": {name: round(value, 6) for name, value in p.items()}}
 
 
-def format_table(answers):
-    """Format answers as text: one line per file, followed by its warnings and windows.
+def format_predictions(predictions):
+    """Format predictions as text: one line per file, followed by its warnings and segments.
 
     Parameters
     ----------
-    answers : list of dict
+    predictions : list of dict
         From `predict`.
 
     Returns
@@ -262,22 +268,22 @@ def format_table(answers):
 
     Examples
     --------
-    >>> answer = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
-    >>> print(format_table([answer | {"file": "angry.flac"}]))
+    >>> prediction = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> print(format_predictions([prediction | {"file": "angry.flac"}]))
     file        emotion        p  gender  code  class
     angry.flac  angry       0.75  male       5  male_angry
     """
-    names = [printable(answer["file"]) for answer in answers]
+    names = [printable(prediction["file"]) for prediction in predictions]
     width = max(map(len, names))
     lines = [f"{'file':<{width}}  emotion        p  gender  code  class"]
-    for name, answer in zip(names, answers, strict=True):
-        p = f"{answer['probabilities'][answer['emotion']]:.2f}" if answer["emotion"] else "-"
-        emotion, gender, code, label = ("-" if answer[key] is None else answer[key]
+    for name, prediction in zip(names, predictions, strict=True):
+        p = f"{prediction['probabilities'][prediction['emotion']]:.2f}" if prediction["emotion"] else "-"
+        emotion, gender, code, label = ("-" if prediction[key] is None else prediction[key]
                                         for key in ("emotion", "gender", "code", "class"))
         lines.append(f"{name:<{width}}  {emotion:<10} {p:>5}  {gender:<6}  {code:>4}  {label}")
-        lines += [f"{'':<{width}}  ({warning})" for warning in answer["warnings"]]
-        lines += [f"{'':<{width}}  {window['emotion']:<10} {window['probability']:>5.2f}  from {window['start']:.0f} s"
-                  for window in answer.get("windows", ())]
+        lines += [f"{'':<{width}}  ({warning})" for warning in prediction["warnings"]]
+        lines += [f"{'':<{width}}  {part['emotion']:<10} {part['probability']:>5.2f}  from {part['start']:.0f} s"
+                  for part in prediction.get("windows", ())]
     return "\n".join(lines)
 
 
@@ -295,8 +301,8 @@ def _decode_json(text):
         return text
 
 
-def _split_windows(source, sr):
-    """Yield (start in s, samples [shape=(n, n_channels)], sr) of each window of a file or array."""
+def _split_segments(source, sr):
+    """Yield (start in s, samples [shape=(n, n_channels)], sr) of each segment of a file or array."""
     if not isinstance(source, str | Path):
         rest = [_check_samples(source, sr)]
 
@@ -304,29 +310,30 @@ def _split_windows(source, sr):
             block, rest[0] = rest[0][:n], rest[0][n:]
             return block
 
-        yield from ((start, block, sr) for start, block in audio.stream_blocks(read, sr, WINDOW_DURATION, WINDOW_HOP))
+        yield from ((start, block, sr) for start, block in audio.stream_blocks(read, sr, SEGMENT_DURATION, SEGMENT_HOP))
         return
     path = Path(source)
     with audio.open_audio(path) as sound:
         n_read, sr, read = 0, sound.samplerate, partial(audio.read_samples, path, sound)
-        for start, block in audio.stream_blocks(read, sr, WINDOW_DURATION, WINDOW_HOP):
+        for start, block in audio.stream_blocks(read, sr, SEGMENT_DURATION, SEGMENT_HOP):
             if start > MAX_DURATION:
                 raise audio.AudioError(path, "longer than one hour", "cut it into parts")
             n_read = round(start * sr) + len(block)
             yield start, block, sr
-        audio.check_complete(path, sound.frames, n_read, sr)
+        audio.check_not_truncated(path, sound.frames, n_read, sr)
         if not n_read:
             raise audio.AudioError(path, "it holds no samples", "record it again")
 
 
-def _show_progress(windows, name):
-    """Progress bar over the windows of a long recording."""
-    first, second = next(windows), next(windows, None)
+def _show_progress(segments, name):
+    """Progress bar over the segments of a long recording."""
+    first, second = next(segments), next(segments, None)
     yield first
     if second is not None:
         from tqdm import tqdm  # not at a cold start
 
-        yield from tqdm(chain([second], windows), name, initial=1, unit=" windows", delay=2, leave=False, disable=None)
+        yield from tqdm(chain([second], segments), name, initial=1, unit=" segments", delay=2, leave=False,
+                        disable=None)
 
 
 def _check_samples(y, sr):
@@ -368,36 +375,36 @@ def _speaker_normalization(speaker_stats):
     return scale, reference[0] - speaker_stats[0] * scale
 
 
-def _predict_window(start, block, sr, normalization):
+def _predict_segment(start, block, sr, normalization):
     y, max_level = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
-    clipping_level = np.where(max_level > FULL_SCALE, FULL_SCALE * max_level, np.inf)  # per channel
+    clipping_level = np.where(max_level > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * max_level, np.inf)  # per channel
     clipped_fraction = np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0)
-    window = _Window(start, len(block) / sr, _peak(y), clipped_fraction)
-    if window.peak < MIN_PEAK or window.duration < MIN_DURATION:
-        return window
+    segment = _Segment(start, len(block) / sr, _peak(y), clipped_fraction)
+    if segment.peak < MIN_PEAK or segment.duration < MIN_DURATION:
+        return segment
     speech = audio.trim(y)
     outputs = {target: model.run(speech, *normalization) for target, model in load_models().items()}
     hop_length = load_models()["emotion"].metadata["feature_config"]["hop_length"]
-    window.speech_duration = len(outputs["emotion"]["mfcc"]) * hop_length / SR
-    window.ood_score = float(outputs["emotion"]["ood_score"])
-    window.probabilities = {target: output["probabilities"] for target, output in outputs.items()}
-    return window
+    segment.speech_duration = len(outputs["emotion"]["mfcc"]) * hop_length / SR
+    segment.ood_score = float(outputs["emotion"]["ood_score"])
+    segment.probabilities = {target: output["probabilities"] for target, output in outputs.items()}
+    return segment
 
 
-def _collect_warnings(windows, spoken):
-    durations, messages = [window.duration for window in windows], []
+def _collect_warnings(segments, speech_segments):
+    durations, messages = [segment.duration for segment in segments], []
     if max(durations) < MIN_DURATION:
         messages.append(f"too short: {max(durations):.2f} s; record at least {MIN_DURATION} s")
-    elif not spoken:
-        peak_db = 20 * np.log10(max(window.peak for window in windows) + 1e-12)
+    elif not speech_segments:
+        peak_db = 20 * np.log10(max(segment.peak for segment in segments) + 1e-12)
         messages.append(f"silent: the peak is {peak_db:.0f} dBFS; check the microphone")
-    elif (longest := max(window.speech_duration for window in spoken)) < MIN_SPEECH_DURATION:
+    elif (longest := max(segment.speech_duration for segment in speech_segments)) < MIN_SPEECH_DURATION:
         messages.append(f"short: {longest:.2f} s of speech after trimming silence; record a sentence")
-    if np.average([window.clipped_fraction for window in windows], weights=durations) > MAX_CLIPPED_FRACTION:
+    if np.average([segment.clipped_fraction for segment in segments], weights=durations) > MAX_CLIPPED_FRACTION:
         messages.append("clipped: samples reach full scale; reduce the input gain or move away from the microphone")
-    ood_fraction = np.mean([window.ood_score > 1 for window in spoken]) if spoken else 0
+    ood_fraction = np.mean([segment.ood_score > 1 for segment in speech_segments]) if speech_segments else 0
     if ood_fraction > MAX_OOD_FRACTION:
-        part = "" if ood_fraction == 1 else f" in {100 * ood_fraction:.0f} % of the windows"
+        part = "" if ood_fraction == 1 else f" in {100 * ood_fraction:.0f} % of the segments"
         messages.append(f"out of distribution{part}: unlike the training speech (music, noise or another kind of "
                         "recording); do not rely on this prediction")
     return messages

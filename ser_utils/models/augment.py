@@ -10,17 +10,25 @@ from ser_utils.features.spectral import FeatureConfig, dct_matrix, mel_frequenci
 VTLP_STEPS = 200  # per unit of log frequency; few different warps, so that their matrices are cached
 MIN_POWER = 1e-10
 
-# Parameters of `simulate_channel`. Pairs: limits of a uniform distribution. Decade: a factor of ten in power, 10 dB.
-MAX_SILENCE_FRAMES = 60  # at each end
-REVERBERATION_PROBABILITY, NOISE_PROBABILITY, CODEC_PROBABILITY = 0.4, 0.7, 0.3
-RT60_SECONDS, REVERBERANT_TO_DIRECT = (0.1, 0.5), (0, 1.5)  # and steady-state power ratio
-N_COSINES, ENVELOPE_SD_DB = 3, 3  # of a random spectral envelope, and of each cosine
-CUTOFF_PROBABILITY, TELEPHONE_PROBABILITY = 0.5, 0.25
-LOW_CUTOFF_HZ, HIGH_CUTOFF_HZ, TELEPHONE_HIGH_CUTOFF_HZ = (80, 500), (2500, 7500), (2500, 4000)
-STOPBAND_DECADES = (2, 7)
-NOISE_SLOPE_DB, SNR_DECADES = (0, 30), (0, 4)  # the slope from the lowest to the highest band
-MASKING_DECADES = (2, 4)  # below the strongest band of the frame
-DROP_PROBABILITY = (0, 1)  # of a masked band
+# Parameters of `simulate_channel`. Pairs are the limits of a uniform distribution.
+MAX_PADDING_FRAMES = 60  # upper limit, exclusive, of the silence added at each end of a clip
+REVERBERATION_PROBABILITY = 0.4  # that a clip is reverberated
+NOISE_PROBABILITY = 0.7  # that noise is added
+CODEC_PROBABILITY = 0.3  # that a codec is simulated
+RT60_SECONDS = (0.1, 0.5)  # reverberation time, in s
+REVERBERANT_TO_DIRECT = (0, 1.5)  # ratio of the steady-state powers of reverberation and direct sound
+N_COSINES = 3  # of which a random spectral envelope is the sum
+ENVELOPE_SD_DB = 3  # SD of the amplitude of each cosine
+CUTOFF_PROBABILITY = 0.5  # that the low end is limited, and the same for the high end
+TELEPHONE_PROBABILITY = 0.25  # that both ends are limited to a telephone band
+LOW_CUTOFF_HZ = (80, 500)  # lower limit of the band
+HIGH_CUTOFF_HZ = (2500, 7500)  # upper limit of the band
+TELEPHONE_HIGH_CUTOFF_HZ = (2500, 4000)  # upper limit of a telephone band
+STOPBAND_DB = (20, 70)  # attenuation outside the band
+NOISE_SLOPE_DB = (0, 30)  # decrease of the noise from the lowest to the highest mel band
+SNR_DB = (0, 40)  # ratio of the clip's mean power to that of the noise
+MASKING_DB = (20, 40)  # bands this far below the strongest band of their frame can be dropped by a codec
+DROP_PROBABILITY = (0, 1)  # that such a band is dropped
 
 
 @dataclass(frozen=True)
@@ -32,14 +40,14 @@ class Augment:
 
     Parameters
     ----------
-    max_tempo : float >= 0, default 0
-        Log of the largest factor by which a clip is stretched or compressed in time.
-    max_warp : float >= 0, default 0
-        Log of the largest factor of the frequency axis (VTLP [1]_).
+    max_log_tempo : float >= 0, default 0
+        Tempo factor drawn log-uniformly from exp(±max_log_tempo).
+    max_log_warp : float >= 0, default 0
+        Factor of the frequency axis drawn log-uniformly from exp(±max_log_warp) (VTLP [1]_).
     max_gain_db : float >= 0, default 0
         Largest gain, in dB.
     max_mask_frames : int >= 0, default 0
-        Longest of the two time masks of a clip, in frames (SpecAugment [2]_).
+        Maximum width of each of the two time masks, in frames (SpecAugment [2]_).
     mixup_alpha : float >= 0, default 0
         Parameter of mixup's beta distribution [3]_.
 
@@ -56,12 +64,12 @@ class Augment:
     >>> clip, rng = np.ones((100, 64), np.float32), np.random.default_rng(0)
     >>> Augment().transform(clip, rng) is clip
     True
-    >>> 82 <= len(Augment(max_tempo=0.2).transform(clip, rng)) <= 122
+    >>> 82 <= len(Augment(max_log_tempo=0.2).transform(clip, rng)) <= 122
     True
     """
 
-    max_tempo: float = 0.0
-    max_warp: float = 0.0
+    max_log_tempo: float = 0.0
+    max_log_warp: float = 0.0
     max_gain_db: float = 0.0
     max_mask_frames: int = 0
     mixup_alpha: float = 0.0
@@ -79,11 +87,11 @@ class Augment:
         -------
         np.ndarray [shape=(new_n_frames, n_mfcc)]
         """
-        if self.max_tempo:
-            n_frames = max(2, round(len(coefficients) * np.exp(rng.uniform(-self.max_tempo, self.max_tempo))))
+        if self.max_log_tempo:
+            n_frames = max(2, round(len(coefficients) * np.exp(rng.uniform(-self.max_log_tempo, self.max_log_tempo))))
             coefficients = _interpolate_rows(coefficients, np.linspace(0, len(coefficients) - 1, n_frames))
-        if self.max_warp:
-            coefficients = vtlp(coefficients, rng.uniform(-self.max_warp, self.max_warp))
+        if self.max_log_warp:
+            coefficients = vtlp(coefficients, rng.uniform(-self.max_log_warp, self.max_log_warp))
         if self.max_gain_db:  # the same in all bands, so it changes c0 alone
             c0 = np.float32(rng.uniform(-self.max_gain_db, self.max_gain_db) * np.sqrt(coefficients.shape[1]))
             coefficients = coefficients + np.eye(1, coefficients.shape[1], dtype=np.float32) * c0
@@ -142,7 +150,7 @@ class ChannelAugment(Augment):
 
     Parameters
     ----------
-    max_tempo, max_warp, max_gain_db, max_mask_frames, mixup_alpha
+    max_log_tempo, max_log_warp, max_gain_db, max_mask_frames, mixup_alpha
         As in `Augment`.
     channel_probability : float in [0, 1], default 0.8
         Probability that a clip passes through a simulated channel.
@@ -206,7 +214,7 @@ def vtlp(coefficients, warp):
 
 
 def normalize_level(coefficients):
-    """Shift a clip in level so that its loudest frame, by the mean of its bands in dB, is at 0 dB.
+    """Subtract the maximum frame intensity of the clip (mean of the log-mel bands in dB), so that c0 peaks at 0.
 
     Parameters
     ----------
@@ -232,7 +240,7 @@ def simulate_channel(coefficients, rng, config=FeatureConfig()):
 
     Acts on the power in each mel band: silence before and after the speech, reverberation, spectral envelope of the
     microphone, band limits, stationary noise at 0 to 40 dB SNR, and a codec. Silence and envelope apply to all clips,
-    the other steps to random subsets. The result is trimmed as recordings are.
+    the other steps to random subsets. Leading and trailing silence is trimmed afterwards.
 
     Parameters
     ----------
@@ -255,8 +263,8 @@ def simulate_channel(coefficients, rng, config=FeatureConfig()):
     ((63, 64), 64, True)
     """
     frequencies = mel_frequencies(config)
-    n_silent = tuple(rng.integers(0, MAX_SILENCE_FRAMES, 2))
-    power = 10 ** (np.pad(mfcc_to_mel(coefficients), (n_silent, (0, 0)), constant_values=-100) / 10)
+    n_padding = tuple(rng.integers(0, MAX_PADDING_FRAMES, 2))
+    power = 10 ** (np.pad(mfcc_to_mel(coefficients), (n_padding, (0, 0)), constant_values=-100) / 10)
     if rng.random() < REVERBERATION_PROBABILITY:
         power = _reverberate(power, rng, config)
     power = power * 10 ** (_random_envelope_db(config.n_mels, rng) / 10)
@@ -329,6 +337,12 @@ def _reverberate(power, rng, config):
     return output
 
 
+def _draw_log_ratio(limits_db, rng):
+    """Draw a power ratio, uniformly in dB, and return its decimal logarithm."""
+    low, high = limits_db
+    return rng.uniform(low / 10, high / 10)
+
+
 def _random_envelope_db(n_mels, rng):
     """Smooth random frequency response: a sum of low-order cosines over the bands, in dB."""
     cosines = np.cos(np.outer(np.arange(1, N_COSINES + 1), np.linspace(0, np.pi, n_mels)))
@@ -336,13 +350,13 @@ def _random_envelope_db(n_mels, rng):
 
 
 def _limit_band(power, frequencies, rng):
-    """Attenuate the bands below and above random cutoff frequencies, both ends in a telephone's."""
+    """Attenuate the bands below and above random cutoff frequencies, always both for a telephone band."""
     is_telephone = rng.random() < TELEPHONE_PROBABILITY
     low = rng.uniform(*LOW_CUTOFF_HZ)
     high = rng.uniform(*(TELEPHONE_HIGH_CUTOFF_HZ if is_telephone else HIGH_CUTOFF_HZ))
     for stopband in (frequencies < low, frequencies > high):
         if is_telephone or rng.random() < CUTOFF_PROBABILITY:
-            power[:, stopband] *= 10 ** -rng.uniform(*STOPBAND_DECADES)
+            power[:, stopband] *= 10 ** -_draw_log_ratio(STOPBAND_DB, rng)
     return power
 
 
@@ -351,14 +365,14 @@ def _add_noise(power, frequencies, rng, config):
     bandwidths, angles = np.gradient(frequencies), np.linspace(0, np.pi, len(frequencies))
     envelope = _random_envelope_db(len(frequencies), rng)
     spectrum = 10 ** ((envelope - rng.uniform(*NOISE_SLOPE_DB) * angles / np.pi) / 10)
-    spectrum *= (power.mean(axis=0) @ bandwidths) / (spectrum @ bandwidths) / 10 ** rng.uniform(*SNR_DECADES)
+    spectrum *= (power.mean(axis=0) @ bandwidths) / (spectrum @ bandwidths) / 10 ** _draw_log_ratio(SNR_DB, rng)
     n_bins = np.maximum(1, bandwidths * config.n_fft / config.sr)  # the power of a band is a mean over its FFT bins
     return power + spectrum * rng.gamma(n_bins, 1 / n_bins, power.shape)
 
 
 def _simulate_codec(power, rng):
     """Drop bands far below the strongest band of their frame, as a perceptual codec does."""
-    is_masked = power < power.max(axis=1, keepdims=True) * 10 ** -rng.uniform(*MASKING_DECADES)
+    is_masked = power < power.max(axis=1, keepdims=True) * 10 ** -_draw_log_ratio(MASKING_DB, rng)
     is_dropped = is_masked & (rng.random(power.shape) < rng.uniform(*DROP_PROBABILITY))
     return np.where(is_dropped, MIN_POWER, power)
 

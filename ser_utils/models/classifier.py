@@ -28,8 +28,9 @@ def use_single_thread():
         If TensorFlow is already imported and was not limited to one thread.
     """
     if "tensorflow" in sys.modules and any(os.environ.get(name) != "1" for name in THREAD_VARIABLES[:2]):
-        warnings.warn("TensorFlow is already imported with several threads, so results can differ between runs; call "
-                      "use_single_thread() before the first import of TensorFlow", RuntimeWarning, stacklevel=2)
+        warnings.warn("TensorFlow is already imported with several threads, so results can differ between runs; "
+                      "restart Python and call use_single_thread() before importing TensorFlow, or use n_jobs=2",
+                      RuntimeWarning, stacklevel=2)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threadpool_limits(1)
 

@@ -19,7 +19,7 @@ from ser_utils.models.augment import Augment, ChannelAugment
 from ser_utils.models.classifier import SequenceClassifier
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
-AUGMENT = Augment(max_tempo=0.15, max_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
+AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
 TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
 DEPLOYED = {"emotion": "cnn_robust", "gender": "cnn_robust_gender"}  # target: model
 
@@ -183,7 +183,7 @@ def _cnn_robust_gender():
     """For gender recognition: without VTLP, which changes the perceived gender."""
     classifier = _cnn_robust()
     return classifier.set_params(network_kwargs={"width": 64, "dropout": 0.1}, epochs=40, tta_warps=(0.0,),
-                                 augment=replace(classifier.augment, max_warp=0.0))
+                                 augment=replace(classifier.augment, max_log_warp=0.0))
 
 
 MODELS = {spec.name: spec for spec in (
