@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import CUSTOM_MODELS
 from sklearn.dummy import DummyClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from conftest import CUSTOM_MODELS
 from ser_utils._utils.files import read_csv
 from ser_utils.datasets.core import TARGETS
 from ser_utils.evaluation import experiment, splits

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers import record
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from conftest import SAMPLES, record
 from ser_utils.audio import AudioError
-from ser_utils.datasets.core import find_recordings
+from ser_utils.datasets.core import SAMPLES, find_recordings
 from ser_utils.features import extract_features, extract_mfcc, load_features
 from ser_utils.live.predictor import predict
 

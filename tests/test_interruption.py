@@ -19,9 +19,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from helpers import CUSTOM_MODELS, record
 
-from conftest import CUSTOM_MODELS, SAMPLES, record
 from ser_utils._utils.files import ROOT
+from ser_utils.datasets import SAMPLES
 
 pytestmark = pytest.mark.slow
 

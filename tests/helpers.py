@@ -1,0 +1,26 @@
+"""What test modules import; a conftest cannot be imported by the processes that a test starts."""
+
+import json
+import os
+from pathlib import Path
+
+# a module of models as a user writes it
+CUSTOM_MODELS = """
+from sklearn.linear_model import LogisticRegression
+from ser_utils.models.classifier import SequenceClassifier
+
+class Regression(LogisticRegression):
+    def __init__(self):
+        super().__init__(max_iter=2000)
+
+def Network():
+    return SequenceClassifier("cnn", {"width": 16}, n_mfcc=20, crop_frames=96, epochs=2)
+"""
+
+
+def record(name, result):
+    """Write a result of the slow tests to the JSON file SER_RECORD, if set."""
+    if os.environ.get("SER_RECORD"):
+        path = Path(os.environ["SER_RECORD"])
+        results = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")
