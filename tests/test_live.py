@@ -139,6 +139,21 @@ def test_predict_ignores_pauses():
     assert max(window["start"] for window in prediction["windows"]) <= len(SPEECH) / 16000
 
 
+def test_predict_weights_segments_by_speech_duration():
+    y = np.concatenate([np.tile(SPEECH, 2), np.zeros(3 * 16000, np.float32), SPEECH[::-1]])
+    remaining = [y[:, None]]
+
+    def read_block(n):
+        block, remaining[0] = remaining[0][:n], remaining[0][n:]
+        return block
+
+    segments = [block[:, 0] for _, block in audio.stream_blocks(read_block, 16000, 4, 2)]
+    weights = [1 + len(audio.trim(segment - segment.mean())) // 256 for segment in segments]
+    assert len(set(weights)) > 1
+    p = np.average([list(predict(segment, 16000)["probabilities"].values()) for segment in segments], 0, weights)
+    np.testing.assert_allclose(list(predict(y, 16000)["probabilities"].values()), p, atol=1e-4)
+
+
 def test_predict_long_files_in_bounded_memory(tmp_path):
     minute = np.resize(SPEECH, 8000 * 60)
     soundfile.write(tmp_path / "short.wav", minute, 8000)
