@@ -5,7 +5,7 @@ of the test-time augmentation, level normalization, standardization, padding, th
 correction and temperature scaling.
 
 Outside the graph (`ser_utils.live.predictor`): decoding, mean of the channels, resampling to 16 kHz, DC removal,
-limiting the peak to 1, trimming of silence, windows of long recordings, warnings and abstention.
+limiting the peak to 1, trimming of silence, segments of long recordings, warnings and abstention.
 
 Importing this module imports TensorFlow.
 """
@@ -28,7 +28,7 @@ from ser_utils.models.augment import simulate_channel, vtlp
 from ser_utils.models.networks import keras, layers, ops
 
 N_DYNAMICS, DELTA_WIDTH = 20, 9  # MFCCs described by the out-of-distribution score, and frames of their slope
-N_NEIGHBORS = 30  # with fewer, one clip covered by noise would accept all noise
+N_NEIGHBORS = 30  # with fewer neighbors, a single noisy reference clip would make all noise in distribution
 N_SIMULATED = 2  # copies of each reference clip through simulated channels
 PAD_MULTIPLE = 32  # as `pad_sequences`; strided convolutions depend on it
 MIN_POWER = 1e-10

@@ -86,7 +86,7 @@ def test_simulate_channel_adds_noise_at_given_snr(clip, monkeypatch):
     rng, bandwidths = np.random.default_rng(0), np.gradient(mel_frequencies())
     np.testing.assert_allclose(augment.simulate_channel(clip, rng), clip, atol=0.01)  # the silence is trimmed again
     monkeypatch.setattr(augment, "NOISE_PROBABILITY", 1)
-    monkeypatch.setattr(augment, "SNR_DB", (10, 10))
+    monkeypatch.setattr(augment, "SNR_RANGE_DB", (10, 10))
     clean, noisy = ((10 ** (mfcc_to_mel(x) / 10) @ bandwidths).sum()
                     for x in (clip, augment.simulate_channel(clip, rng)))
     assert 10 * np.log10(clean / (noisy - clean)) == pytest.approx(10, abs=1)

@@ -154,7 +154,7 @@ def test_fingerprint_recognizes_distorted_copies(sample_recordings, condition):
 @pytest.mark.slow
 def test_audit_split_of_ravdess_has_no_finding(recordings, ravdess, monkeypatch):
     """The published fold passes an audit twice as strict as the default."""
-    monkeypatch.setattr(split_audit, "MAX_CONFOUNDING", 0.25)
+    monkeypatch.setattr(split_audit, "CONFOUNDING_THRESHOLD", 0.25)
     split, subsets = speaker_independent(ravdess.clips)[0], np.full(1440, "train", dtype=object)
     subsets[split.validation], subsets[split.test] = "validation", "test"
     assert audit(ravdess.clips.assign(folder=recordings, subset=subsets)) == []

@@ -16,7 +16,7 @@ from ser_utils.evaluation import experiment, metrics
 
 RESULTS = ROOT / "results"
 MAIN_MODELS = ("mlp", "lstm", "cnn")
-RUN_KEYS = ["model", "split", "target"]  # one line of the access log, one record of the metadata
+RUN_KEYS = ["model", "split", "target"]  # one row of the access log, one record of the metadata
 
 
 class UncommittedError(RuntimeError):
@@ -152,7 +152,7 @@ def _merge(folder, target, table):
 
 
 def log_test_access(folder, runs, data, **columns):
-    """Append one line per model, split and target to `test_access.csv`, without a score yet.
+    """Append one row per model, split and target to `test_access.csv`, without a score yet.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def log_test_access(folder, runs, data, **columns):
 
 
 def log_test_scores(folder, log, tables):
-    """Enter the UAR of predictions in the last line of the log for their model, split, target and condition.
+    """Write each UAR to the most recent row of the log with the same model, split, target and condition.
 
     Parameters
     ----------
@@ -195,11 +195,11 @@ def log_test_scores(folder, log, tables):
     keys = RUN_KEYS + ["condition"] * ("condition" in log)
     for table in tables:
         for key, part in table.groupby(keys, sort=False):
-            log.loc[_last_line(log, keys, key), "uar"] = str(round(float(metrics.summarize(part)["uar"].mean()), 4))
+            log.loc[_last_row(log, keys, key), "uar"] = str(round(float(metrics.summarize(part)["uar"].mean()), 4))
     write_atomic(folder / "test_access.csv", to_csv_bytes(log))
 
 
-def _last_line(log, keys, key):
+def _last_row(log, keys, key):
     return log.index[(log[keys] == list(key)).all(axis=1)][-1]
 
 
@@ -214,7 +214,7 @@ def _save_metadata(folder, log, histories, data):
     for key, part in finished.groupby(RUN_KEYS, sort=False):
         n_parameters = part.get("n_parameters", pd.Series()).dropna()
         records[key] = {
-            **dict(zip(RUN_KEYS, key, strict=True)), "commit": log.loc[_last_line(log, RUN_KEYS, key), "commit"],
+            **dict(zip(RUN_KEYS, key, strict=True)), "commit": log.loc[_last_row(log, RUN_KEYS, key), "commit"],
             "settings": get_model(key[0]).settings, "feature_config": asdict(data.config),
             "features_digest": data.digest, "versions": experiment.package_versions(), "n_runs": len(part),
             "core_minutes": round(part["seconds"].sum() / 60, 1), "ms_per_clip": round(part["ms_per_clip"].median(), 2),

@@ -17,14 +17,14 @@ SUBSET_ALIASES = {"train": "train", "training": "train", "validation": "validati
 SR = 16000
 FLOOR_DB = 25.0  # dynamic range of a fingerprint below its maximum
 ENERGY_TAIL = 0.02  # fraction of the energy cut at each end of a fingerprint
-N_STEPS = 32  # time steps of a fingerprint
+FINGERPRINT_STEPS = 32  # time steps of a fingerprint
 FINGERPRINT_BANDS = slice(4, 56)  # of 64 mel bands; grouped by four
 # Different clips of RAVDESS stay below a cosine similarity of 0.93 (one million pairs); 94 to 100 % of the copies with
 # another gain, noise at 10 dB SNR or MP3 at 20 kbit/s exceed 0.96. Reverberation and telephone bands hide a copy.
 MIN_SIMILARITY = 0.96
-# UAR of a classifier of format or level, relative to chance (0) and perfect (1), from which it is reported. RAVDESS and
-# EMO-DB reach 0.2 with all their emotions; two emotions of different intensity, such as angry and calm, reach more
-MAX_CONFOUNDING = 0.5
+# chance-corrected UAR, (UAR - chance) / (1 - chance), of a classifier of format or level from which it is reported;
+# RAVDESS and EMO-DB reach 0.2 with all emotions, two emotions of different intensity, such as angry and calm, more
+CONFOUNDING_THRESHOLD = 0.5
 MIN_DURATION = 0.8  # s; the fingerprints of shorter clips of different speakers are alike
 MIN_CLIPS = 5  # per class and subset, for the test of confounding
 CONFOUNDERS = {  # columns: what they measure
@@ -109,7 +109,7 @@ def _parse_speaker(file):
 
 
 def fingerprint(coefficients):
-    """Compute a fingerprint of a recording that gain, file format, noise and silence at the ends hardly change.
+    """Compute an audio fingerprint robust to gain, file format, noise and leading or trailing silence.
 
     The mel spectrogram is limited to `FLOOR_DB` below its maximum, cut where its energy begins and ends, resampled to
     13 bands and 32 time steps, centred per band and scaled to unit length.
@@ -137,7 +137,8 @@ def fingerprint(coefficients):
     energy = np.cumsum((10 ** (mel / 10) - 1).sum(axis=1))
     ends = np.interp([ENERGY_TAIL, 1 - ENERGY_TAIL], energy / energy[-1], np.arange(len(mel)))
     bands = mel[:, FINGERPRINT_BANDS].reshape(len(mel), -1, 4).mean(axis=2)
-    steps = np.stack([np.interp(np.linspace(ends[0], ends[1], N_STEPS), np.arange(len(mel)), band) for band in bands.T])
+    times = np.linspace(ends[0], ends[1], FINGERPRINT_STEPS)
+    steps = np.stack([np.interp(times, np.arange(len(mel)), band) for band in bands.T])
     steps -= steps.mean(axis=1, keepdims=True)
     return (steps / (np.linalg.norm(steps) + 1e-9)).ravel()
 
@@ -365,7 +366,7 @@ def find_confounding(recordings):
         X, y = pd.get_dummies(clips[list(columns)]), clips["emotion"]
         tree = DecisionTreeClassifier(min_samples_leaf=MIN_CLIPS, class_weight="balanced", random_state=0)
         uar = recall_score(y[test], tree.fit(X.loc[train], y[train]).predict(X.loc[test]), average="macro")
-        if uar >= chance + MAX_CONFOUNDING * (1 - chance):
+        if uar >= chance + CONFOUNDING_THRESHOLD * (1 - chance):
             groups = recordings.groupby("emotion")[list(columns)]
             rows = groups.value_counts().unstack(fill_value=0) if columns == ("format",) else groups.median()
             findings.append(Finding("warning", f"{name} alone predicts the emotion with {uar:.0%} UAR (chance "
@@ -395,7 +396,7 @@ def format_report(clips, findings, n_rows=5):
     train: 1 clips of 1 speakers
     test: 1 clips of 1 speakers
     <BLANKLINE>
-    Verdict: no leakage found; speakers and recordings of the subsets are disjoint.
+    Verdict: no leakage found; no test speaker and no test recording was detected in the other subsets.
     """
     sizes = clips.groupby("subset", sort=False).agg(clips=("file", "size"), speakers=("speaker", "nunique"))
     lines = [f"{subset}: {n_clips} clips" + f" of {n_speakers} speakers" * bool(n_speakers)
@@ -423,6 +424,6 @@ def verdict(findings):
         return ("the test set is not independent of the training or validation set. A score on it measures performance "
                 "on known speakers or recordings and overestimates that on unseen ones.")
     if findings:
-        return ("no speaker and no recording was found in two subsets; consider the warnings and notes above before "
-                "relying on a score.")
-    return "no leakage found; speakers and recordings of the subsets are disjoint."
+        return ("no test speaker and no test recording was detected in the other subsets; consider the warnings and "
+                "notes above before relying on a score.")
+    return "no leakage found; no test speaker and no test recording was detected in the other subsets."

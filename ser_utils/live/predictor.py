@@ -27,10 +27,11 @@ MIN_DURATION, MAX_DURATION = 0.3, 3600.0  # s
 MIN_SPEECH_DURATION = 0.6  # s after trimming; shorter speech gets a warning
 MIN_PEAK = 10 ** (-60 / 20)  # -60 dBFS; no speech in segments whose peak is below it
 PAUSE_THRESHOLD_DB = -35  # segments whose peak is this far below the highest peak are pauses, as in trimming
-CLIPPING_THRESHOLD = 0.99  # of full scale; samples near the maximum of a channel that exceeds it count as clipped
+# of full scale; in a channel whose peak exceeds it, samples within 1 % of the peak count as clipped
+CLIPPING_THRESHOLD = 0.99
 MAX_CLIPPED_FRACTION = 0.001  # of the samples
 MAX_OOD_FRACTION = 0.25  # of the segments; by construction, 5 % of the clips of unseen speakers have ood_score > 1
-TEN_CLASS_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
+FIVE_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
 
 
 class DeployedModel:
@@ -179,9 +180,9 @@ def predict(source, sr=None, speaker_stats=None):
             for target in TARGETS))
         ood_scores = [segment.ood_score for segment in speech_segments]
         prediction["ood_score"] = round(float(np.average(ood_scores, weights=weights)), 6)
-        if prediction["emotion"] not in TEN_CLASS_EMOTIONS:
-            prediction["warnings"].append(f"{prediction['emotion']} is not among the ten classes; code "
-                                          f"{prediction['code']} is that of the most probable emotion among them")
+        if prediction["emotion"] not in FIVE_EMOTIONS:
+            prediction["warnings"].append(f"{prediction['emotion']} is not in the ten-class task; code "
+                                          f"{prediction['code']} is that of the most probable of its five emotions")
     if len(segments) > 1:
         classes, p = load_models()["emotion"].classes, [segment.probabilities["emotion"] for segment in speech_segments]
         prediction["windows"] = [{"start": segment.start, "emotion": classes[row.argmax()],
@@ -249,7 +250,7 @@ def decode_probabilities(emotion, gender):
     columns = load_models()["emotion"].classes
     p = {name: float(emotion[columns.index(name)]) for name in EMOTIONS}
     gender = load_models()["gender"].classes[int(np.argmax(gender))]
-    code = GENDER_EMOTIONS.index(f"{gender}_{max(TEN_CLASS_EMOTIONS, key=p.__getitem__)}")
+    code = GENDER_EMOTIONS.index(f"{gender}_{max(FIVE_EMOTIONS, key=p.__getitem__)}")
     return {"emotion": max(p, key=p.__getitem__), "gender": gender, "code": code, "class": GENDER_EMOTIONS[code],
             "probabilities": {name: round(value, 6) for name, value in p.items()}}
 
@@ -376,8 +377,8 @@ def _speaker_normalization(speaker_stats):
 
 
 def _predict_segment(start, block, sr, normalization):
-    y, max_level = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
-    clipping_level = np.where(max_level > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * max_level, np.inf)  # per channel
+    y, channel_peak = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
+    clipping_level = np.where(channel_peak > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * channel_peak, np.inf)
     clipped_fraction = np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0)
     segment = _Segment(start, len(block) / sr, _peak(y), clipped_fraction)
     if segment.peak < MIN_PEAK or segment.duration < MIN_DURATION:

@@ -26,7 +26,7 @@ HIGH_CUTOFF_HZ = (2500, 7500)  # upper limit of the band
 TELEPHONE_HIGH_CUTOFF_HZ = (2500, 4000)  # upper limit of a telephone band
 STOPBAND_DB = (20, 70)  # attenuation outside the band
 NOISE_SLOPE_DB = (0, 30)  # decrease of the noise from the lowest to the highest mel band
-SNR_DB = (0, 40)  # ratio of the clip's mean power to that of the noise
+SNR_RANGE_DB = (0, 40)  # ratio of the clip's mean power to that of the noise
 MASKING_DB = (20, 40)  # bands this far below the strongest band of their frame can be dropped by a codec
 DROP_PROBABILITY = (0, 1)  # that such a band is dropped
 
@@ -365,7 +365,7 @@ def _add_noise(power, frequencies, rng, config):
     bandwidths, angles = np.gradient(frequencies), np.linspace(0, np.pi, len(frequencies))
     envelope = _random_envelope_db(len(frequencies), rng)
     spectrum = 10 ** ((envelope - rng.uniform(*NOISE_SLOPE_DB) * angles / np.pi) / 10)
-    spectrum *= (power.mean(axis=0) @ bandwidths) / (spectrum @ bandwidths) / 10 ** _draw_log_ratio(SNR_DB, rng)
+    spectrum *= (power.mean(axis=0) @ bandwidths) / (spectrum @ bandwidths) / 10 ** _draw_log_ratio(SNR_RANGE_DB, rng)
     n_bins = np.maximum(1, bandwidths * config.n_fft / config.sr)  # the power of a band is a mean over its FFT bins
     return power + spectrum * rng.gamma(n_bins, 1 / n_bins, power.shape)
 
