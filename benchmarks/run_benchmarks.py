@@ -25,12 +25,12 @@ from tqdm.auto import tqdm
 
 from ser_utils import datasets
 from ser_utils._utils.files import ROOT
+from ser_utils.datasets import SAMPLES
 
 HERE = Path(__file__).parent
 BENCH_PYTHON = ROOT / "build" / "bench" / "bin" / "python"  # has the packages of requirements.txt
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
 EXTERNAL = ("extract_original", "extract_opensmile")  # the contenders that need them
-SAMPLES = ROOT / "data" / "samples" / "ravdess"
 CLIP = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
 
 
