@@ -1,5 +1,6 @@
 """Tables of clips from published corpora and from custom recordings."""
 
+import os
 import re
 from pathlib import Path
 
@@ -21,14 +22,35 @@ def test_load_clips_parses_ravdess_names(tmp_path):
     touch(tmp_path, "Actor_02/03-01-05-01-02-01-02.flac", "a/b/03-01-02-01-01-01-02.flac", "03-01-01-01-01-01-02.WAV",
           "03-01-05-01-02-01-02.flac", "03-02-05-01-02-01-02.wav", "noise.wav", "03-01-09-01-01-01-02.flac",
           "03-01-01-01-01-01-25.wav", "._03-01-02-01-01-01-02.wav")
-    with pytest.warns(datasets.DatasetWarning, match="3 of 1440 .* 1 duplicates left out; 4 files left out"):
-        clips = load_clips(tmp_path)
+    with pytest.warns(datasets.DatasetWarning, match="3 of 1440 .* 1 of 24 speakers; speaker 02: 3 of 60; 5 files left"):
+        clips, skipped = load_clips(tmp_path, return_skipped=True)
+    assert {path.relative_to(tmp_path).as_posix(): reason for path, reason, _ in skipped if "same clip" in reason} == {
+        "Actor_02/03-01-05-01-02-01-02.flac": "the same clip as 03-01-05-01-02-01-02.flac"}
     assert list(clips.columns) == datasets.CLIP_COLUMNS
     assert clips["clip"].tolist() == ["03-01-01-01-01-01-02", "03-01-02-01-01-01-02", "03-01-05-01-02-01-02"]
     assert clips.drop(columns="file").iloc[2].to_dict() == {
         "clip": "03-01-05-01-02-01-02", "corpus": "ravdess", "speaker": "02", "gender": "female", "emotion": "angry",
         "original_label": "05", "intensity": "normal", "statement": "dogs", "repetition": 1}
     assert clips["file"].tolist()[:2] == ["03-01-01-01-01-01-02.WAV", "a/b/03-01-02-01-01-01-02.flac"]
+
+
+def test_load_clips_names_up_to_five_skipped_files(tmp_path):
+    touch(tmp_path, "03-01-01-01-01-01-02.wav", *(f"noise_{number}.wav" for number in range(7)))
+    with pytest.warns(datasets.DatasetWarning, match=r"7 files left out: noise_0.wav .*noise_4.wav \([^)]*\)\) and 2 more"):
+        _, skipped = load_clips(tmp_path, return_skipped=True)
+    assert [path.name for path, *_ in skipped] == [f"noise_{number}.wav" for number in range(7)]
+
+
+@pytest.mark.parametrize(("name", "correct", "contradictory"), [
+    ("ased", "03Happy/h3-01-01-02-08.wav", "03Happy/a5-03-01-02-50.wav"),
+    ("tess", "OAF_Pleasant_surprise/OAF_back_ps.wav", "OAF_Pleasant_surprise/OAF_bar_fear.wav"),
+    ("emodb", "wav/03a01Fa.wav", "boredom/03a01Wa.wav")])
+def test_load_clips_skips_a_clip_in_the_folder_of_another_emotion(tmp_path, name, correct, contradictory):
+    touch(tmp_path, correct, contradictory)
+    with pytest.warns(datasets.DatasetWarning, match=f"1 files left out: {Path(contradictory).name} .*its folder"):
+        clips, skipped = load_clips(tmp_path, name, return_skipped=True)
+    assert clips["file"].tolist() == [correct]
+    assert [path for path, *_ in skipped] == [tmp_path / contradictory]
 
 
 def test_load_clips_without_recordings(tmp_path):
@@ -68,7 +90,14 @@ def test_emodb_is_complete(emodb_recordings):
                  "TESS/OAF_neutral/OA_bite_neutral.wav": ("OAF", "neutral", "normal")}),  # misspelt as published
     ("crema-d", 43, {"AudioWAV/1001_IEO_ANG_LO.wav": ("1001", "angry", "low"),
                      "AudioWAV/1040_ITH_SAD_X.wav": ("1040", "sad", "normal"),  # misspelt as published
-                     "AudioWAV/1091_WSI_NEU_XX.wav": ("1091", "neutral", "normal")})])
+                     "AudioWAV/1091_WSI_NEU_XX.wav": ("1091", "neutral", "normal")}),
+    ("nemo", 4, {"samples/KS0_surprised_70.wav": ("KS0", "surprised", "normal"),
+                 "samples/MK0_happiness_9.wav": ("MK0", "happy", "normal")}),
+    ("emovo", 3, {"EMOVO/f1/gio-f1-b1.wav": ("f1", "happy", "normal"), "tri-m3-d2.wav": ("m3", "sad", "normal"),
+                  "EMOVO/m1/pau-m1-n5.wav": ("m1", "fearful", "normal")}),
+    ("ased", 25, {"05Angry/a5-03-01-02-50.wav": ("50", "angry", "normal"),
+                  "02Fearful/f2-02-01-02-25.wav": ("25", "fearful", "normal"),  # a woman with the code of men
+                  "04Sad/S4-04-02-01-29.wav": ("29", "sad", "normal")})])  # in capitals as published
 def test_load_clips_parses_names_of_other_corpora(tmp_path, name, n_female, files):
     dataset = datasets.DATASETS[name]
     touch(tmp_path, *files, "noise.wav", "07a01Fa.wav")
@@ -79,6 +108,21 @@ def test_load_clips_parses_names_of_other_corpora(tmp_path, name, n_female, file
     assert (clips["gender"] == "male").eq(clips["speaker"].isin(dataset.male_speakers)).all()
     assert [other.name for other in datasets.DATASETS.values() for file in files if other.match(Path(file))] == (
         [name] * len(files))
+
+
+@pytest.mark.parametrize("name", ["savee", "tess", "crema-d", "ravdess-song", "nemo", "emovo", "ased"])
+def test_further_corpora_are_complete(name):
+    folder = Path(os.environ.get("SER_CORPORA", "/tmp/corpora")) / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the recordings of {name} in {folder}, or another parent folder in SER_CORPORA")
+    clips, dataset = load_clips(folder, name), datasets.DATASETS[name]  # a DatasetWarning is an error
+    genders = clips.groupby("speaker")["gender"].first()
+    assert (len(clips), len(genders), (genders == "male").sum()) == (
+        dataset.n_clips, dataset.n_speakers, len({*dataset.male_speakers} & {*genders.index}))
+
+
+def test_only_licences_without_nd_allow_derivatives():
+    assert [name for name, dataset in datasets.DATASETS.items() if not dataset.allows_derivatives] == ["tess"]
 
 
 def test_registry_examples_and_checksums():
@@ -112,7 +156,8 @@ def test_custom_table_rejects_unusable_files(tmp_path, text, message):
 
 def test_custom_folder_per_emotion(tmp_path):
     touch(tmp_path, "joy/1.wav", "joy/2.FLAC", "sad/ann/1.wav", "sad/readme.txt", "sad/._1.wav", "no_emotion.wav")
-    clips = load_clips(tmp_path, "custom")
+    clips, skipped = load_clips(tmp_path, "custom", return_skipped=True)
+    assert [path.name for path, *_ in skipped] == ["no_emotion.wav"]
     assert clips[["clip", "emotion", "original_label"]].to_numpy().tolist() == [
         ["joy/1.wav", "happy", "joy"], ["joy/2.FLAC", "happy", "joy"], ["sad/ann/1.wav", "sad", "sad"]]
     assert clips["speaker"].fillna("").tolist() == ["", "", "ann"]

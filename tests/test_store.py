@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -48,7 +49,7 @@ def test_ravdess_features_equal_a_fresh_extraction(recordings, ravdess):
     info = json.loads((store.RAVDESS_FEATURES / "feature_config.json").read_text())
     sd = ravdess.frames.std(axis=0)
     for row in (0, 777, 1439):
-        coefficients, contour, values = store._extract_clip(recordings / ravdess.clips["file"][row], ravdess.config)
+        coefficients, contour, values, _ = store._extract_clip(recordings / ravdess.clips["file"][row], ravdess.config)
         error = np.abs(coefficients - ravdess.sequences[row]) / sd
         assert error.max() <= info["max_quantization_error_sd"] + 1e-4
         np.testing.assert_allclose(contour, ravdess.contours[row], atol=info["max_contour_quantization_error"] + 1e-3)
@@ -95,11 +96,40 @@ def test_extraction_reports_unusable_recordings_and_is_cached(mixed, tmp_path, m
     assert list(map(str, cached_errors)) == list(map(str, errors))
 
 
+@pytest.mark.parametrize(("copy", "used", "reason"), [
+    ("03-01-05-01-01-02-02", ["03-01-02-01-01-01-02", "03-01-05-01-01-01-02"], "identical to 03-01-05-01-01-01-02"),
+    ("03-01-06-01-01-01-02", ["03-01-02-01-01-01-02"],
+     "different emotions: 03-01-05-01-01-01-02 angry, 03-01-06-01-01-01-02 fearful")])
+def test_identical_recordings_are_used_once_and_with_two_emotions_not_at_all(mixed, tmp_path, copy, used, reason):
+    """Also in another file format; the reports are cached."""
+    y, sr = soundfile.read(mixed / "03-01-05-01-01-01-02.flac", dtype="int16")
+    soundfile.write(mixed / f"{copy}.wav", y, sr)
+    (mixed / "noise.wav").touch()
+    features, errors = extract(mixed, tmp_path / "out")
+    assert features.clips["clip"].tolist() == used
+    rejected = {path.stem for path in mixed.iterdir()} - set(used)
+    assert sorted(Path(error.path).stem for error in errors) == sorted(rejected)
+    assert all(reason in error.reason for error in errors if "identical" in error.reason)
+    assert sum("identical" in error.reason for error in errors) == 3 - len(used)
+    assert sum("silent" in error.reason for error in errors) == 1
+    assert json.loads((tmp_path / "out" / "feature_config.json").read_text())["errors"] == [
+        [error.path, error.reason, error.remedy] for error in errors]
+    assert list(map(str, extract(mixed, tmp_path / "out")[1])) == list(map(str, errors))
+
+
+def test_known_duplicate_of_ravdess_is_used(samples, tmp_path):
+    for repetition in ("01", "02"):
+        shutil.copy(samples / "Actor_02" / "03-01-03-01-01-01-02.flac", tmp_path / f"03-01-03-01-02-{repetition}-07.flac")
+    features, errors = extract(tmp_path, tmp_path / "out")
+    assert len(features.clips) == 2
+    assert not errors
+
+
 def test_changed_input_is_extracted_again(mixed, tmp_path, monkeypatch):
     def n_extracted(**kwargs):
         extracted = []
         with monkeypatch.context() as patch:
-            patch.setattr(store, "_extract_clip", lambda path, **_: extracted.append(path) or result)
+            patch.setattr(store, "_extract_clip", lambda path, **_: extracted.append(path) or (*result[:-1], path))
             extract(mixed, tmp_path / "out", **kwargs)
         return len(extracted)
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHECKSUM_FILE = "SHA256SUMS"  # the format of sha256sum
 # Read as text: the speaker "01" is not a number, and "None" may be a name
 TEXT_COLUMNS = ("clip", "file", "corpus", "speaker", "gender", "emotion", "original_label", "intensity", "statement",
-                "model", "split", "test_corpus", "target", "label")
+                "model", "split", "train_corpus", "test_corpus", "target", "label")
 CSV_ENCODING = "utf-8", "surrogateescape"  # file names need not be valid UTF-8
 
 

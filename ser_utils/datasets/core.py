@@ -5,6 +5,7 @@ import os
 import re
 import tomllib
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Dataset:
 
     Attributes
     ----------
-    name, title : str
+    name, title, language : str
     n_clips, n_speakers : int
         As published.
     citation, licence, homepage : str
@@ -57,6 +58,8 @@ class Dataset:
         All other speakers are female.
     label_codes : dict
         Column to a mapping from codes in the file name to values.
+    known_duplicates : list of str, optional
+        Clips identical to another one of the same emotion that are used nevertheless.
     url, checksum : str, optional
         Archive that can be downloaded without registration, and its checksum, `algorithm:hexdigest`.
 
@@ -71,6 +74,7 @@ class Dataset:
 
     name: str
     title: str
+    language: str
     n_clips: int
     n_speakers: int
     citation: str
@@ -81,6 +85,7 @@ class Dataset:
     pattern: str
     male_speakers: list
     label_codes: dict
+    known_duplicates: tuple | list = ()
     url: str | None = None
     checksum: str | None = None
 
@@ -88,6 +93,11 @@ class Dataset:
     def speaker_group(self):
         """Name shared by corpora with the same speakers, such as RAVDESS speech and song (str)."""
         return self.name.removesuffix("-song")
+
+    @property
+    def allows_derivatives(self):
+        """False if the licence forbids derivatives (ND): a model trained on the corpus must not be shipped (bool)."""
+        return "-ND" not in self.licence
 
     @property
     def how_to_get(self):
@@ -128,7 +138,7 @@ def data_home(dataset="ravdess", folder=None):
     return folder.parent if folder.suffix.lower() == ".csv" else folder
 
 
-def load_clips(folder=None, dataset="ravdess"):
+def load_clips(folder=None, dataset="ravdess", *, return_skipped=False):
     """Load the table of clips of a corpus or of custom recordings.
 
     Parameters
@@ -139,12 +149,17 @@ def load_clips(folder=None, dataset="ravdess"):
         the recordings as `emotion/file` or `emotion/speaker/file`.
     dataset : str, default "ravdess"
         A key of `DATASETS`, or "custom".
+    return_skipped : bool, default False
+        Also return the recordings that are left out.
 
     Returns
     -------
-    pd.DataFrame
+    clips : pd.DataFrame
         Columns `CLIP_COLUMNS`, one row per clip, sorted by `clip`. `file` is relative to the folder; `original_label`
         is the emotion as the file name or table states it, `emotion` its common name.
+    skipped : list of tuple
+        Path, reason and remedy of each recording that is left out: its name is not one of the corpus, its clip occurs
+        twice, or its folder is named after another emotion. Only with `return_skipped=True`.
 
     Raises
     ------
@@ -154,7 +169,8 @@ def load_clips(folder=None, dataset="ravdess"):
     Warns
     -----
     DatasetWarning
-        If clips are missing, duplicated or named differently from the published corpus.
+        If clips are missing, duplicated, named differently from the published corpus, or in the folder of another
+        emotion; up to five are named.
 
     Examples
     --------
@@ -162,11 +178,11 @@ def load_clips(folder=None, dataset="ravdess"):
     >>> clips.loc[0, ["clip", "speaker", "gender", "emotion"]].tolist()
     ['03-01-01-01-01-01-01', '01', 'male', 'neutral']
     """
-    if dataset == CUSTOM:
-        return _load_custom(folder)
-    if dataset not in DATASETS:
+    if dataset not in (*DATASETS, CUSTOM):
         raise DatasetError(f"unknown dataset {dataset!r}; choose one of {', '.join(DATASETS)}, {CUSTOM}")
-    return _load_published(DATASETS[dataset], data_home(dataset, folder))
+    clips, skipped = (_load_custom(folder) if dataset == CUSTOM else
+                      _load_published(DATASETS[dataset], data_home(dataset, folder)))
+    return (clips, skipped) if return_skipped else clips
 
 
 def find_recordings(folder):
@@ -267,45 +283,67 @@ def _load_published(dataset, folder):
     import pandas as pd
 
     rows: dict[str, dict] = {}
-    unmatched, n_duplicates = [], 0
+    skipped = []
     for path in find_recordings(folder):
         file = path.relative_to(folder)
-        if match := dataset.match(file):
-            clip = match.group().lstrip("/").replace("/", "_")
-            n_duplicates += clip in rows  # an archive unpacked twice
-            codes = dataset.label_codes
-            fields = {name: codes.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
-            rows.setdefault(clip, {"intensity": "normal", **fields, "clip": clip, "file": file.as_posix(),
-                                   "corpus": dataset.name, "original_label": match["emotion"],
-                                   "gender": "male" if fields["speaker"] in dataset.male_speakers else "female"})
+        match = dataset.match(file)
+        if not match:
+            skipped.append((path, f"not named as in {dataset.title} ({dataset.example})", "rename or remove it"))
+            continue
+        clip = match.group().lstrip("/").replace("/", "_")
+        codes = dataset.label_codes
+        fields = {name: codes.get(name, {}).get(code, code) for name, code in match.groupdict().items()}
+        if _folder_emotion(file) not in (None, fields["emotion"]):
+            skipped.append((path, f"its name says {fields['emotion']}, its folder {file.parent.name}",
+                            "correct its name or its folder"))
+        elif clip in rows:  # an archive unpacked twice
+            skipped.append((path, f"the same clip as {rows[clip]['file']}", "remove one of them"))
         else:
-            unmatched.append(path.name)
+            rows[clip] = {"intensity": "normal", **fields, "clip": clip, "file": file.as_posix(),
+                          "corpus": dataset.name, "original_label": match["emotion"],
+                          "gender": "male" if fields["speaker"] in dataset.male_speakers else "female"}
     if not rows:
         raise DatasetError(f"{folder}: no {dataset.title} recording (*.wav or *.flac named like {dataset.example}); "
                            f"{dataset.download_info} and unzip it there, or give its folder as argument or in SER_DATA")
-    _warn_of_differences(dataset, folder, len(rows), n_duplicates, unmatched)
-    return pd.DataFrame([rows[clip] for clip in sorted(rows)], columns=CLIP_COLUMNS)
+    _warn_of_differences(dataset, folder, [row["speaker"] for row in rows.values()], skipped)
+    return pd.DataFrame([rows[clip] for clip in sorted(rows)], columns=CLIP_COLUMNS), skipped
 
 
-def _warn_of_differences(dataset, folder, n_clips, n_duplicates, unmatched):
+def _folder_emotion(file):
+    """Emotion after which the folder of a recording is named, such as 03Happy or OAF_angry; None if there is none."""
+    word = "".join(re.findall("[a-z]+", file.parent.name.lower())[-1:])
+    emotion = EMOTION_ALIASES.get(word, word)
+    return emotion if emotion in (*EMOTIONS, "bored") else None
+
+
+def _warn_of_differences(dataset, folder, speakers, skipped):
     differences = []
-    if n_clips != dataset.n_clips and folder != SAMPLES:
-        differences.append(f"{n_clips} of {dataset.n_clips} published clips")
-    if n_duplicates:
-        differences.append(f"{n_duplicates} duplicates left out")
-    if unmatched:
-        differences.append(f"{len(unmatched)} files left out that are not named as in {dataset.title} "
-                           f"({printable(unmatched[0])})")
+    if len(speakers) != dataset.n_clips and folder != SAMPLES:
+        counts = Counter(speakers)
+        differences.append(f"{len(speakers)} of {dataset.n_clips} published clips, "
+                           f"{len(counts)} of {dataset.n_speakers} speakers")
+        n_expected, rest = divmod(dataset.n_clips, dataset.n_speakers)
+        if not rest:  # as many clips of each speaker
+            differences.append(_list_some([f"speaker {speaker}: {n} of {n_expected}"
+                                           for speaker, n in sorted(counts.items()) if n != n_expected]))
+    if skipped:
+        names = _list_some([f"{printable(path.name)} ({reason})" for path, reason, _ in skipped])
+        differences.append(f"{len(skipped)} files left out: {names}")
     if differences:
         remedy = "check that the archive is complete and unpacked once"
-        warnings.warn(f"{folder}: {'; '.join(differences)}; {remedy}", DatasetWarning, stacklevel=4)
+        warnings.warn(f"{folder}: {'; '.join(filter(None, differences))}; {remedy}", DatasetWarning, stacklevel=4)
+
+
+def _list_some(items, n_max=5):
+    """Join the first items, and state how many more there are."""
+    return ", ".join(items[:n_max]) + (f" and {len(items) - n_max} more" if len(items) > n_max else "")
 
 
 def _load_custom(source):
     if source is None:
         raise DatasetError(f"dataset {CUSTOM!r} needs a table or folder of recordings; {CUSTOM_REMEDY}")
     source = Path(source)
-    clips = read_table(source) if source.suffix.lower() == ".csv" else _read_folders(source)
+    clips, skipped = (read_table(source), []) if source.suffix.lower() == ".csv" else _read_folders(source)
     duplicates = clips["file"][clips["file"].duplicated()]
     if len(duplicates):
         raise DatasetError(f"{source}: {duplicates.iloc[0]} is listed twice; remove one of the rows")
@@ -314,11 +352,11 @@ def _load_custom(source):
                          corpus=custom_name(source), clip=clips["file"] if stems.duplicated().any() else stems)
     if "gender" in clips:
         clips["gender"] = map_labels(clips["gender"], GENDER_ALIASES)
-    return clips.reindex(columns=CLIP_COLUMNS).sort_values("clip", ignore_index=True)
+    return clips.reindex(columns=CLIP_COLUMNS).sort_values("clip", ignore_index=True), skipped
 
 
 def _read_folders(source):
-    """Table of a folder with recordings as emotion/file or emotion/speaker/file."""
+    """Table of recordings as emotion/file or emotion/speaker/file, and the skipped recordings in no sub-folder."""
     import pandas as pd
 
     files = [path.relative_to(source) for path in find_recordings(source)]
@@ -329,4 +367,5 @@ def _read_folders(source):
     known = {*EMOTIONS, "bored"}
     if not known & set(map_labels(clips["emotion"])) and known & set(map_labels(clips["speaker"].dropna())):
         raise DatasetError(f"{source}: the emotions are on the second folder level; {CUSTOM_REMEDY}")
-    return clips
+    return clips, [(source / file, "in no folder named after an emotion", "move it to one")
+                   for file in files if len(file.parts) == 1]

@@ -18,7 +18,7 @@ import pandas as pd
 from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
 from ser_utils._utils.parallel import parallel_map
 from ser_utils.datasets.core import CLIP_COLUMNS
-from ser_utils.evaluation.splits import SPLITS, get_classes, get_labels, sort_classes
+from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, SPLITS, get_classes, get_labels, sort_classes
 from ser_utils.features.spectral import speaker_normalize
 from ser_utils.features.store import RAVDESS_FEATURES, load_features
 from ser_utils.models.classifier import SequenceClassifier, use_single_thread
@@ -156,6 +156,8 @@ def cache_key(model, data):
     text = f"{RESULTS_VERSION} {data.digest} {spec.settings} {package_versions()}"
     digest = hashlib.blake2b(text.encode(), digest_size=6)
     digest.update(to_csv_bytes(data.clips.reindex(columns=CLIP_COLUMNS)))
+    if spec.input_type in data.extra:
+        digest.update(data.extra[spec.input_type].tobytes())
     if model not in MODELS:
         digest.update(Path(spec.source).read_bytes())
     return digest.hexdigest()
@@ -237,7 +239,7 @@ def execute_run(run, data):
     split = folds[run.fold]
     train_index, eval_index = ((split.train, split.validation) if run.subset == "validation" else
                                (np.sort(np.concatenate([split.train, split.validation])), split.test))
-    X = data.sequences if spec.input_type == "sequences" else list(data.contours[..., None])
+    X = data.get_input(spec.input_type)
     if split.norm_index is not None:
         X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train_index)
     y = get_labels(data.clips, run.target)
@@ -247,10 +249,46 @@ def execute_run(run, data):
     rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
     probabilities = pd.DataFrame(probabilities, columns=estimator.classes_).reindex(
         columns=get_classes(data.clips.iloc[rows], run.target), fill_value=0.0)
-    return build_predictions_table(run, data.clips, eval_index, probabilities.round(5)), history
+    if run.split in MULTI_CORPUS_SPLITS:
+        probabilities = restrict_to_common_classes(probabilities, estimator.classes_, y[eval_index],
+                                                   data.clips["corpus"].to_numpy()[eval_index])
+    return build_predictions_table(run, data.clips, train_index, eval_index, probabilities.round(5)), history
 
 
-def build_predictions_table(run, clips, rows, probabilities):
+def restrict_to_common_classes(probabilities, train_classes, labels, corpora):
+    """Renormalize the probabilities of each test corpus over the classes that it shares with the training set.
+
+    Parameters
+    ----------
+    probabilities : pd.DataFrame
+        A row per clip, a column per class.
+    train_classes : array-like of str
+        Classes of the training set.
+    labels, corpora : np.ndarray [shape=(n_clips,)]
+        Class and corpus of each clip.
+
+    Returns
+    -------
+    pd.DataFrame
+        NaN for the other classes.
+
+    Examples
+    --------
+    >>> p = pd.DataFrame({"calm": [0.5, 0.5], "sad": [0.2, 0.2], "angry": [0.3, 0.3]})
+    >>> restrict_to_common_classes(p, p.columns, np.array(["sad", "angry"]), np.array(["emodb", "emodb"]))
+       calm  sad  angry
+    0   NaN  0.4    0.6
+    1   NaN  0.4    0.6
+    """
+    parts = []
+    for _, rows in probabilities.groupby(corpora, sort=False):
+        common = set(train_classes) & set(labels[rows.index])
+        kept = rows.where(rows.columns.isin(common))
+        parts.append(kept.div(kept.sum(axis=1).clip(lower=1e-9), axis=0))
+    return pd.concat(parts).loc[probabilities.index]
+
+
+def build_predictions_table(run, clips, train_index, rows, probabilities):
     """Build a predictions table.
 
     Parameters
@@ -258,6 +296,8 @@ def build_predictions_table(run, clips, rows, probabilities):
     run : Run
     clips : pd.DataFrame
         Clips table of the experiment.
+    train_index : np.ndarray [shape=(n_train,)], int
+        Rows of the training clips.
     rows : np.ndarray [shape=(n_rows,)], int
         Rows of the clips predicted.
     probabilities : pd.DataFrame
@@ -266,10 +306,14 @@ def build_predictions_table(run, clips, rows, probabilities):
     Returns
     -------
     pd.DataFrame
+        `train_corpus` is "multiple" if the model was trained on several corpora.
     """
-    test_clips = clips.iloc[rows].reset_index(drop=True)
-    corpora = test_clips["corpus"] if run.split.startswith("cross-corpus") else "-".join(clips["corpus"].unique())
-    keys = {"model": run.model, "split": run.split, "test_corpus": corpora, "target": run.target, "seed": run.seed,
+    test_clips, train_corpora = clips.iloc[rows].reset_index(drop=True), clips["corpus"].iloc[train_index].unique()
+    is_multi = run.split in MULTI_CORPUS_SPLITS
+    joined = "-".join(clips["corpus"].unique())
+    keys = {"model": run.model, "split": run.split,
+            "train_corpus": joined if not is_multi else train_corpora[0] if len(train_corpora) == 1 else "multiple",
+            "test_corpus": test_clips["corpus"] if is_multi else joined, "target": run.target, "seed": run.seed,
             "fold": run.fold, "clip": test_clips["clip"], "speaker": test_clips["speaker"],
             "label": get_labels(test_clips, run.target)}
     return pd.DataFrame(keys).join(probabilities.add_prefix("p_"))

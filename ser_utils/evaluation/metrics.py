@@ -9,7 +9,7 @@ import pandas as pd
 
 from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
 
-KEYS = ["model", "split", "test_corpus", "target"]
+KEYS = ["model", "split", "train_corpus", "test_corpus", "target"]
 MIN_SPEAKERS = 6  # a bootstrap over fewer speakers gives no usable interval
 MIN_PROBABILITY = 5e-6  # half of the last digit of a stored probability
 
@@ -212,7 +212,7 @@ def gender_accuracy(predictions):
 
 
 def summarize(predictions):
-    """Compute the scores of each result, and of the ensemble of MLP, LSTM and CNN where all three were evaluated.
+    """Compute the scores of each result, and of the ensemble of `tdnn`, `crnn` and `cnn_attention`.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def summarize(predictions):
 
     Examples
     --------
-    >>> table = pd.DataFrame({"model": "m", "split": "random-split", "test_corpus": "c", "target": "emotion", "seed": 0,
+    >>> table = pd.DataFrame({"model": "m", "split": "random-split", "train_corpus": "c", "test_corpus": "c", "target": "emotion", "seed": 0,
     ...     "fold": 0, "clip": ["a", "b"], "speaker": "s", "label": ["calm", "sad"], "p_calm": 0.6, "p_sad": 0.4})
     >>> summarize(table)[["model", "n_clips", "uar", "chance"]].to_dict("records")
     [{'model': 'm', 'n_clips': 2, 'uar': 0.5, 'chance': 0.5}]
@@ -262,7 +262,7 @@ def _macro_f1(cm):
     return np.mean(np.divide(2 * np.diagonal(cm), size, out=np.zeros(len(cm)), where=size > 0))
 
 
-def add_ensemble(predictions, models=("mlp", "lstm", "cnn"), name="ensemble"):
+def add_ensemble(predictions, models=("tdnn", "crnn", "cnn_attention"), name="ensemble"):
     """Append the mean probabilities of several models, for each seed and clip that all of them predict.
 
     Parameters

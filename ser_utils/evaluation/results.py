@@ -15,6 +15,7 @@ from ser_utils.datasets.core import TARGETS
 from ser_utils.evaluation import experiment, metrics
 
 RESULTS = ROOT / "results"
+MULTI_CORPUS = "multi-corpus"  # results of experiments with several corpora
 MAIN_MODELS = ("mlp", "lstm", "cnn")
 RUN_KEYS = ["model", "split", "target"]  # one row of the access log, one record of the metadata
 
@@ -24,7 +25,7 @@ class UncommittedError(RuntimeError):
 
 
 def corpus_name(clips):
-    """Return the name of the results folder of a table of clips: its corpora, joined by hyphens.
+    """Return the name of the results folder of a table of clips: its corpus, or "multi-corpus".
 
     Parameters
     ----------
@@ -37,9 +38,10 @@ def corpus_name(clips):
     Examples
     --------
     >>> corpus_name(pd.DataFrame({"corpus": ["ravdess", "ravdess", "emodb"]}))
-    'ravdess-emodb'
+    'multi-corpus'
     """
-    return "-".join(clips["corpus"].unique())
+    corpora = clips["corpus"].unique()
+    return corpora[0] if len(corpora) == 1 else MULTI_CORPUS
 
 
 def published_runs(clips):
@@ -274,7 +276,7 @@ def load_predictions(results="ravdess", target="emotion"):
     Returns
     -------
     pd.DataFrame
-        Columns model, split, test_corpus, target, seed, fold, clip, speaker, label and `p_<class>`.
+        Columns model, split, train_corpus, test_corpus, target, seed, fold, clip, speaker, label and `p_<class>`.
 
     Raises
     ------
@@ -285,8 +287,8 @@ def load_predictions(results="ravdess", target="emotion"):
 
     Examples
     --------
-    >>> load_predictions("emodb").columns[:9].tolist()
-    ['model', 'split', 'test_corpus', 'target', 'seed', 'fold', 'clip', 'speaker', 'label']
+    >>> load_predictions("emodb").columns[:10].tolist()
+    ['model', 'split', 'train_corpus', 'test_corpus', 'target', 'seed', 'fold', 'clip', 'speaker', 'label']
     """
     path = _results_folder(results) / _file_name(target)
     if not path.is_file():

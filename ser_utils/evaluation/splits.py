@@ -7,7 +7,7 @@ them by name. Except in `random_split` and in two of the `size_matched` splits, 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, GENDERS, TARGETS
 # the same folds
 RAVDESS_TEST_ACTORS = (2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24), (1, 4, 9, 22)
 RAVDESS_VALIDATION_ACTORS = (3, 6), (10, 11), (8, 17), (1, 14), (2, 5)
+TRAIN_SPEAKERS = 5, 10, 20, 50, 100, 180  # of the learning curve over several corpora
+HELD_OUT_CORPORA = "casia", "emodb", "emovo", "savee"  # unseen corpora of the learning curve
 CLASS_ORDER = (*EMOTIONS, *GENDER_EMOTIONS, *GENDERS)
 
 
@@ -314,14 +316,15 @@ def nested_cv(clips, target="emotion", seed=0):
 
 
 def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
-    """Split into one fold per ordered pair of corpora: train on one, test on the other, on their common classes.
+    """Split into one fold per training corpus; all other corpora are tested.
 
-    There is no validation set: everything is selected within the training corpus.
+    A corpus is tested on the classes it has in common with the training corpus. There is no validation set: everything
+    is selected within the training corpus.
 
     Parameters
     ----------
     clips : pd.DataFrame
-        Clips table of two corpora at least, without a common speaker.
+        Clips table of two corpora at least, as `load_features` joins them.
     target : {"emotion", "gender_emotion", "gender"}
     seed : int
         Not used.
@@ -332,31 +335,121 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     Returns
     -------
     list of Split
+        In the order of the corpora's names. Corpora with a common speaker, or with fewer than two common classes, do
+        not test each other; a training corpus without a test corpus has no fold.
 
     Raises
     ------
     ValueError
-        If there are fewer than two corpora, or two corpora have a common speaker or fewer than two common classes.
+        If no corpus can be tested.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"corpus": ["a", "a", "b", "b", "b"], "speaker": ["a/1", "a/1", "b/1", "b/1", "b/1"],
+    ...                       "emotion": ["sad", "happy", "sad", "happy", "bored"]})
+    >>> [(fold.train.tolist(), fold.test.tolist()) for fold in cross_corpus(clips)]  # a model of a cannot predict bored
+    [([0, 1], [2, 3]), ([2, 3, 4], [0, 1])]
     """
+    corpora = sorted(clips["corpus"].unique())
+    return _split_corpora(clips, target, [([name], [other for other in corpora if other != name]) for name in corpora],
+                          norm_by)
+
+
+def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None):
+    """Split into one fold per test corpus; all corpora without one of its speakers are used for training.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of two corpora at least, as `load_features` joins them.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Not used.
+    norm_by : {"speaker", "corpus"} or None
+        As in `cross_corpus`.
+
+    Returns
+    -------
+    list of Split
+        In the order of the corpora's names, without validation set.
+
+    Raises
+    ------
+    ValueError
+        If no corpus can be tested.
+    """
+    corpora = sorted(clips["corpus"].unique())
+    return _split_corpora(clips, target, [([other for other in corpora if other != name], [name]) for name in corpora],
+                          norm_by)
+
+
+def _split_corpora(clips, target, folds, norm_by):
+    """Build a Split for each pair of training and test corpora, of corpora with disjoint speakers."""
     corpus, labels = clips["corpus"].to_numpy(), get_labels(clips, target)
-    classes = {name: set(labels[corpus == name]) - {None} for name in sorted(set(corpus))}
-    if len(classes) < 2:
-        raise ValueError(f"all clips are from {corpus[0]}; provide features of two corpora with --features DIR DIR")
+    has_label = pd.notna(labels)
+    classes = {name: set(labels[has_label & (corpus == name)]) for name in set(corpus)}
+    speakers = {name: set(rows["speaker"].dropna()) for name, rows in clips.groupby("corpus")}
     if norm_by == "speaker":
         _get_speakers(clips)
-    splits, speakers = [], clips["speaker"]
-    for fold, (train_corpus, test_corpus) in enumerate(permutations(classes, 2)):
-        names, common = f"{train_corpus} and {test_corpus}", classes[train_corpus] & classes[test_corpus]
-        common_speakers = set.intersection(*(set(speakers[corpus == name].dropna())
-                                             for name in (train_corpus, test_corpus)))
-        if common_speakers:
-            raise ValueError(f"{names} have {len(common_speakers)} common speakers; choose corpora without any")
-        if len(common) < 2:
-            raise ValueError(f"{names} have {len(common)} {target} classes in common; choose two others")
-        has_label = np.isin(labels.astype(str), sorted(common))
-        splits.append(Split(fold, np.flatnonzero(has_label & (corpus == train_corpus)), np.empty(0, int),
-                            np.flatnonzero(has_label & (corpus == test_corpus)),
-                            np.arange(len(clips)) if norm_by else None, norm_by or "speaker"))
+    splits = []
+    for train, test in folds:
+        pairs = [(a, b) for a in train for b in test if not speakers[a] & speakers[b]]
+        train = [name for name in train if any(name == a for a, _ in pairs)]
+        shared = {name: set().union(*(classes[a] for a, b in pairs if b == name)) & classes[name] for name in test}
+        is_test = np.array([label in shared[name] and len(shared[name]) > 1 if name in shared else False
+                            for name, label in zip(corpus, labels, strict=True)])
+        if is_test.any():
+            splits.append(Split(len(splits), np.flatnonzero(has_label & np.isin(corpus, train)), np.empty(0, int),
+                                np.flatnonzero(is_test), np.arange(len(clips)) if norm_by else None,
+                                norm_by or "speaker"))
+    if not splits:
+        raise ValueError(f"corpora {', '.join(sorted(classes))}: none can be tested by a model of the others; provide "
+                         "features of two with different speakers and two common classes with --features DIR DIR")
+    return splits
+
+
+def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30):
+    """Split into the five folds of RAVDESS, with training speakers drawn from several corpora.
+
+    The test set of each fold consists of its RAVDESS test actors and of all clips of `HELD_OUT_CORPORA`.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of RAVDESS and other corpora, as `load_features` joins them.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the random draw. With the same seed, a larger set of speakers contains the smaller ones.
+    n_speakers : int > 0
+        Number of training speakers.
+    max_clips : int > 0, default 30
+        Maximum number of clips of each training speaker, drawn at random, so that the number of clips grows with the
+        number of speakers.
+
+    Returns
+    -------
+    list of Split
+        Without validation set.
+
+    Raises
+    ------
+    ValueError
+        If a fold has fewer training speakers than `n_speakers`.
+    """
+    has_label = pd.notna(get_labels(clips, target))
+    is_held_out = clips["corpus"].isin(HELD_OUT_CORPORA).to_numpy()
+    splits = []
+    for fold, actors in enumerate(RAVDESS_TEST_ACTORS):
+        is_actor = clips["speaker"].isin([f"ravdess/{actor:02d}" for actor in actors]).to_numpy()
+        available = clips[has_label & ~is_held_out & ~is_actor].sample(frac=1, random_state=seed + fold)
+        speakers = pd.Series(sorted(available["speaker"].unique())).sample(frac=1, random_state=seed + fold)
+        if len(speakers) < n_speakers:
+            raise ValueError(f"{len(speakers)} training speakers are fewer than {n_speakers}; provide features of more "
+                             "corpora with --features DIR DIR")
+        selected = available[available["speaker"].isin(speakers.iloc[:n_speakers])].groupby("speaker").head(max_clips)
+        is_test = has_label & (is_held_out | is_actor & (clips["corpus"] == "ravdess").to_numpy())
+        splits.append(Split(fold, np.sort(clips.index.get_indexer(selected.index)), np.empty(0, int),
+                            np.flatnonzero(is_test)))
     return splits
 
 
@@ -467,6 +560,9 @@ SPLITS: dict[str, Callable] = {
     "cross-corpus": cross_corpus,
     "cross-corpus-corpus-normalized": partial(cross_corpus, norm_by="corpus"),
     "cross-corpus-speaker-normalized": partial(cross_corpus, norm_by="speaker"),
+    "leave-one-corpus-out": leave_one_corpus_out,
+    "leave-one-corpus-out-corpus-normalized": partial(leave_one_corpus_out, norm_by="corpus"),
+    **{f"train-{n}-speakers-of-all-corpora": partial(train_speakers, n_speakers=n) for n in TRAIN_SPEAKERS},
     "speaker-normalized": speaker_normalized,
     # RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
     "enrollment-normalized": partial(speaker_normalized, enrollment={"neutral": 2, "calm": 3}),
@@ -478,4 +574,5 @@ SPLITS: dict[str, Callable] = {
     "size-matched-repetitions": partial(size_matched, disjoint="repetitions"),
     "size-matched-speakers": partial(size_matched, disjoint="speakers"),
     "size-matched-speakers-statements": partial(size_matched, disjoint="speakers+statements")}
+MULTI_CORPUS_SPLITS = frozenset(name for name in SPLITS if "corpus" in name or "corpora" in name)
 UNSEEN_SPEAKER_SPLITS = SPLITS.keys() - {"random-split", "size-matched-random", "size-matched-repetitions"}

@@ -5,7 +5,7 @@ import io
 import itertools
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,10 @@ import pandas as pd
 from ser_utils import audio, datasets
 from ser_utils._utils import files
 from ser_utils._utils.parallel import parallel_map
-from ser_utils.features import descriptors, spectral
+from ser_utils.features import descriptors, extra, spectral
 
 RAVDESS_FEATURES = files.ROOT / "data" / "ravdess"
-FEATURES_VERSION = 1  # part of the cache key; to be increased when the code changes any feature
+FEATURES_VERSION = 2  # part of the cache key; to be increased when the code changes any feature or drops clips
 VERSIONED_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa")  # their versions are part of the cache key
 FILES = ("clips.csv", "features.npz", "feature_config.json")
 MIN_STEP = 1e-9  # of the quantization
@@ -40,6 +40,9 @@ class FeatureSet:
     contours : np.ndarray [shape=(n_clips, 216)]
         From `mfcc_mean_contour`; float32.
     config : FeatureConfig
+    extra : dict of np.ndarray [shape=(n_clips, n_features)]
+        Optional features of whole clips by name, float32, such as "egemaps" and "compare" from
+        `extract_extra_features`. They do not enter `digest`.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class FeatureSet:
     offsets: np.ndarray
     contours: np.ndarray
     config: spectral.FeatureConfig
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def sequences(self):
@@ -68,6 +72,41 @@ class FeatureSet:
         digest.update(self.contours.tobytes() + "\n".join(self.clips["clip"]).encode(*files.CSV_ENCODING)
                       + self.offsets.tobytes())
         return digest.hexdigest()
+
+    def get_input(self, name):
+        """Get the input of a model, one entry per clip.
+
+        Parameters
+        ----------
+        name : str
+            "sequences", "contours" or a key of `extra`.
+
+        Returns
+        -------
+        list of np.ndarray [shape=(n_frames, n_mfcc)] or np.ndarray [shape=(n_clips, n_features)]
+            The contours as sequences of one coefficient, [shape=(216, 1)].
+
+        Raises
+        ------
+        ValueError
+            If the name is unknown or these features are missing.
+
+        Examples
+        --------
+        >>> load_features().get_input("contours")[0].shape
+        (216, 1)
+        """
+        if name == "sequences":
+            return self.sequences
+        if name == "contours":
+            return list(self.contours[..., None])
+        if name in self.extra:
+            return self.extra[name]
+        extra.check_names([name])
+        corpora = self.clips["corpus"].unique()
+        raise ValueError(f"features {name!r} of {', '.join(corpora)} are missing; extract them with: ser extract FOLDER "
+                         f"--dataset {corpora[0] if len(corpora) == 1 else 'NAME'} --features {name} --out DIR, where "
+                         "DIR is the folder of these features")
 
 
 def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConfig(), *, f0=True, n_jobs=-1,
@@ -97,7 +136,8 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     features : FeatureSet
         Of all usable recordings.
     errors : list of AudioError
-        One per unusable recording.
+        One per recording that is left out: those that `load_clips` skips, unusable ones and duplicates. Of identical
+        recordings with the same emotion, the first clip is used; with different emotions, none.
 
     Raises
     ------
@@ -116,8 +156,9 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     >>> features.clips["emotion"].tolist(), features.frames.shape[1], errors
     (['neutral'], 64, [])
     """
-    clips, folder, out = datasets.load_clips(folder, dataset), datasets.data_home(dataset, folder), Path(out)
-    digest = _digest_recordings(folder, clips, config, f0)
+    clips, skipped = datasets.load_clips(folder, dataset, return_skipped=True)
+    folder, out = datasets.data_home(dataset, folder), Path(out)
+    digest = _digest_recordings(folder, clips, skipped, config, f0)
     if cached := _load_cached(out, digest):
         return cached
     spectral.mfcc(np.zeros(config.n_fft), config)  # import librosa before the workers start: numba compiles on import
@@ -126,11 +167,14 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     paths = [folder.resolve() / file for file in clips["file"]]
     results = list(parallel_map(partial(_extract_clip, config=config, f0=f0), paths, desc="extracting", unit="clip",
                                 n_jobs=n_jobs, scheduler=scheduler, environment=_package_versions, progress=progress))
+    known = datasets.DATASETS[dataset].known_duplicates if dataset in datasets.DATASETS else ()
+    results = _reject_duplicates(clips, paths, results, known)
     is_usable = np.array([not isinstance(result, audio.AudioError) for result in results])
-    errors = [result for result in results if isinstance(result, audio.AudioError)]
+    errors = [audio.AudioError(*fields) for fields in skipped]
+    errors += [result for result in results if isinstance(result, audio.AudioError)]
     if not is_usable.any():
         raise datasets.DatasetError(f"{folder}: none of {len(clips)} recordings can be used; the first: {errors[0]}")
-    sequences, contours, rows = zip(*itertools.compress(results, is_usable), strict=True)
+    sequences, contours, rows, _ = zip(*itertools.compress(results, is_usable), strict=True)
     table = clips[is_usable].reset_index(drop=True).join(pd.DataFrame(list(rows)).round(3))
     save_features(FeatureSet(table, np.concatenate(sequences), np.cumsum([0, *map(len, sequences)]),
                              np.stack(contours), config), out, recordings_digest=digest,
@@ -138,10 +182,60 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     return load_features(out), errors
 
 
+def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, scheduler=None, progress=True):
+    """Add extra features to a folder of extracted features, for the same clips; those it already contains are reused.
+
+    Each recording is loaded as by `extract_mfcc`: mono, resampled, without silence at both ends.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder or table of the recordings, as for `extract_features`.
+    out : str or Path
+        Folder that `extract_features` wrote.
+    names : list of str
+        Keys of `extra.EXTRACTORS`.
+    dataset : str, default "ravdess"
+        A key of `DATASETS`, or "custom".
+    n_jobs, scheduler, progress
+        As for `extract_features`.
+
+    Returns
+    -------
+    FeatureSet
+        With `extra`.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a package is not installed, or a clip has no recording in `folder`.
+    AudioError
+        If a recording cannot be used.
+    """
+    extra.check_names(names)
+    features, out = load_features(out), Path(out)
+    missing = [name for name in dict.fromkeys(names) if name not in features.extra]
+    if not missing:
+        return features
+    recordings, home = datasets.load_clips(folder, dataset), datasets.data_home(dataset, folder)
+    rows = extra.get_rows(recordings["clip"], features.clips["clip"], home)
+    paths = [home.resolve() / file for file in recordings["file"].iloc[rows]]
+    for name in missing:
+        extract = partial(_extract_extra, name=name, config=features.config)
+        extra.EXTRACTORS[name](np.zeros(features.config.sr, np.float32), features.config.sr)  # fails before the workers
+        values = parallel_map(extract, paths, desc=f"extracting {name}", unit="clip", n_jobs=n_jobs,
+                              scheduler=scheduler, environment=_package_versions, progress=progress)
+        extra.save_extra(out, name, features.clips["clip"], np.stack(list(values)))
+        features.extra[name] = np.empty(0)  # listed in the checksums from here on
+        files.write_checksums(out, (*FILES, *(f"{one}.npz" for one in features.extra)))
+    return load_features(out)
+
+
 def save_features(features, folder, **info):
     """Save features as `clips.csv`, `features.npz`, `feature_config.json` and their checksums `SHA256SUMS`.
 
-    Values are stored with 8-bit uniform quantization per clip and coefficient.
+    Values are stored with 8-bit uniform quantization per clip and coefficient. Extra features are not saved, and those
+    in the folder become invalid.
 
     Parameters
     ----------
@@ -176,7 +270,7 @@ def load_features(folder=RAVDESS_FEATURES):
     ----------
     folder : str, Path or list of these, optional
         By default the RAVDESS features of this repository. The features of several folders are concatenated; names of
-        clips and speakers then begin with their corpus.
+        clips and speakers then begin with their corpus, and `extra` contains what all folders contain.
 
     Returns
     -------
@@ -211,12 +305,14 @@ def load_features(folder=RAVDESS_FEATURES):
                      for name in ("step", "low"))
         frames = arrays["frames"] * step + low
         contours = arrays["contours"] * arrays["contour_step"] + arrays["contour_low"]
-    return FeatureSet(files.read_csv(table), frames.astype(np.float32, copy=False), np.cumsum([0, *lengths]),
-                      contours.astype(np.float32, copy=False), spectral.FeatureConfig(**json.load(info)["config"]))
+    clips = files.read_csv(table)
+    return FeatureSet(clips, frames.astype(np.float32, copy=False), np.cumsum([0, *lengths]),
+                      contours.astype(np.float32, copy=False), spectral.FeatureConfig(**json.load(info)["config"]),
+                      extra.load_extra(folder, clips["clip"], remedy))
 
 
 def _extract_clip(path, config, f0=True):
-    """MFCCs, contour and descriptors of one recording, or the AudioError that makes it unusable."""
+    """MFCCs, contour, descriptors and hash of one recording, or the AudioError that makes it unusable."""
     try:
         recording, sr = audio.read(path)
     except audio.AudioError as error:
@@ -224,7 +320,30 @@ def _extract_clip(path, config, f0=True):
     y = audio.resample(recording, sr, config.sr)
     speech = audio.trim(y, config.trim_db)
     return (spectral.mfcc(speech, config), descriptors.mfcc_mean_contour(recording, sr),
-            descriptors.compute_descriptors(y, speech, config.sr, f0))
+            descriptors.compute_descriptors(y, speech, config.sr, f0),
+            hashlib.blake2b(recording.tobytes(), digest_size=16).hexdigest())
+
+
+def _extract_extra(path, name, config):
+    """Extra features of one recording."""
+    return extra.EXTRACTORS[name](audio.trim(audio.load(path, config.sr), config.trim_db), config.sr)
+
+
+def _reject_duplicates(clips, paths, results, known=()):
+    """Replace the results of identical recordings by AudioErrors; the first of several with one emotion is kept."""
+    results = list(results)
+    hashes = [None if isinstance(result, audio.AudioError) else result[-1] for result in results]
+    for _, group in clips.groupby(np.array(hashes, dtype=object)):  # rows without a hash belong to no group
+        if len(set(group["emotion"])) > 1:
+            names = ", ".join(group["clip"] + " " + group["emotion"])
+            for row in group.index:
+                results[row] = audio.AudioError(paths[row], f"identical recordings with different emotions: {names}",
+                                                "keep only the correct one")
+        else:
+            for row in group.index[1:].difference(group.index[group["clip"].isin(known)]):
+                results[row] = audio.AudioError(paths[row], f"identical to {group['clip'].iloc[0]}, which is used",
+                                                "remove one of them")
+    return results
 
 
 def _package_versions():
@@ -232,10 +351,10 @@ def _package_versions():
     return FEATURES_VERSION, *(f"{name} {version(name)}" for name in VERSIONED_PACKAGES)
 
 
-def _digest_recordings(folder, clips, config, f0):
-    """Cache key: hash of the recordings' bytes, the table of clips, the configuration and the versions."""
+def _digest_recordings(folder, clips, skipped, config, f0):
+    """Cache key: hash of the recordings' bytes, the tables of clips and skipped files, configuration and versions."""
     digest = hashlib.blake2b(f"{config} {f0} {_package_versions()}".encode(), digest_size=16)
-    digest.update(files.to_csv_bytes(clips))
+    digest.update(files.to_csv_bytes(clips) + repr(skipped).encode())
     for file in clips["file"]:
         digest.update(file.encode(*files.CSV_ENCODING))
         with suppress(OSError):  # reported as AudioError when the clip is extracted
@@ -272,4 +391,6 @@ def _concat(parts):
                          speaker=clips["corpus"].replace(groups) + "/" + clips["speaker"])
     frames, lengths, contours = (np.concatenate(arrays) for arrays in zip(
         *((part.frames, np.diff(part.offsets), part.contours) for part in parts), strict=True))
-    return FeatureSet(clips, frames, np.cumsum([0, *lengths]), contours, parts[0].config)
+    common = {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra
+              if all(name in part.extra for part in parts)}
+    return FeatureSet(clips, frames, np.cumsum([0, *lengths]), contours, parts[0].config, common)

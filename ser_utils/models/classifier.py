@@ -43,9 +43,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    network : {"mlp", "lstm", "cnn", "original_cnn"} or callable, default "cnn"
-        A function of `ser_utils.models.networks`, or any ``f(n_mfcc, n_classes, **network_kwargs) -> keras.Model`` with
-        two inputs: padded sequences and their mask.
+    network : str or callable, default "cnn"
+        A function of `ser_utils.models.networks` by name ("mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention" or
+        "original_cnn"), or any ``f(n_mfcc, n_classes, **network_kwargs) -> keras.Model`` with two inputs: padded
+        sequences and their mask.
     network_kwargs : dict, optional
         Further arguments of the network, such as ``{"width": 64}``.
     n_mfcc : int, optional
@@ -55,6 +56,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         crop of longer clips and pads shorter ones; prediction uses whole clips.
     epochs : int, default 40
         Fixed number of epochs; there is no early stopping.
+    max_steps : int, optional
+        Upper limit on the number of training steps (batches), which reduces the number of epochs on a large corpus.
     batch_size : int, default 32
     label_smoothing : float in [0, 1), default 0.1
     optimizer : {"adamw", "rmsprop"}, default "adamw"
@@ -108,15 +111,16 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     (['calm', 'sad'], (3, 2))
     """
 
-    def __init__(self, network="cnn", network_kwargs=None, *, n_mfcc=None, crop_frames=192, epochs=40, batch_size=32,
-                 label_smoothing=0.1, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2, augment=Augment(),
-                 standardize=True, normalize_level=False, tta_warps=(0.0,), prior_correction=True, random_state=0,
-                 progress=False):
+    def __init__(self, network="cnn", network_kwargs=None, *, n_mfcc=None, crop_frames=192, epochs=40, max_steps=None,
+                 batch_size=32, label_smoothing=0.1, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-2,
+                 augment=Augment(), standardize=True, normalize_level=False, tta_warps=(0.0,), prior_correction=True,
+                 random_state=0, progress=False):
         self.network = network
         self.network_kwargs = network_kwargs
         self.n_mfcc = n_mfcc
         self.crop_frames = crop_frames
         self.epochs = epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.label_smoothing = label_smoothing
         self.optimizer = optimizer
@@ -173,7 +177,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             if validation_data is not None:
                 validation_data = self.prepare(validation_data[0]), self._one_hot(validation_data[1])
             callbacks = [_progress_bar(self.network_.name)] if self.progress else []
-            self.history_ = self.network_.fit(batches, epochs=self.epochs, verbose=0, callbacks=callbacks,
+            self.history_ = self.network_.fit(batches, epochs=self._count_epochs(len(batches)), verbose=0, callbacks=callbacks,
                                               validation_data=validation_data).history
         return self
 
@@ -260,6 +264,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"network={self.network!r} is unknown; choose one of {', '.join(NETWORKS)} or a function")
         return build(len(self.mean_), len(self.classes_), **(self.network_kwargs or {}))
 
+    def _count_epochs(self, steps_per_epoch):
+        return min(self.epochs, max(1, (self.max_steps or self.epochs * steps_per_epoch) // steps_per_epoch))
+
     def _build_optimizer(self, steps_per_epoch):
         from ser_utils.models.networks import keras
 
@@ -268,7 +275,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             return keras.optimizers.RMSprop(schedules.InverseTimeDecay(self.learning_rate, 1, 1e-6))
         if self.optimizer == "adamw":
             warmup_steps = WARMUP_EPOCHS * steps_per_epoch
-            decay_steps = max(1, self.epochs * steps_per_epoch - warmup_steps)
+            decay_steps = max(1, self._count_epochs(steps_per_epoch) * steps_per_epoch - warmup_steps)
             schedule = schedules.CosineDecay(self.learning_rate / 20, decay_steps, alpha=0.01,
                                              warmup_target=self.learning_rate, warmup_steps=warmup_steps)
             return keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay, clipnorm=1.0)

@@ -114,7 +114,7 @@ def conv_block(x, mask, filters, kernel_size, strides=1):
 
 
 def conv_stem(x, mask, width, dropout):
-    """Apply two convolutional blocks that reduce the frame rate to an eighth: the first layers of `lstm` and `cnn`.
+    """Apply two convolutional blocks that reduce the frame rate to an eighth: the first layers of `crnn` and `cnn`.
 
     Parameters
     ----------
@@ -139,8 +139,41 @@ def conv_stem(x, mask, width, dropout):
     return x, mask
 
 
-def classification_head(x, mask, n_classes, dropout):
-    """Apply attentive statistics pooling, dropout and a softmax layer.
+def masked_mean(x, mask):
+    """Average each channel over the frames of the clip.
+
+    Parameters
+    ----------
+    x : tensor [shape=(batch, n_frames, n_channels)]
+    mask : tensor [shape=(batch, n_frames, 1)]
+
+    Returns
+    -------
+    tensor [shape=(batch, n_channels)]
+    """
+    return ops.sum(x * mask, axis=1) / ops.sum(mask, axis=1)
+
+
+def functionals(x, mask):
+    """Summarize each channel by its mean, its standard deviation and the RMS of its change from frame to frame.
+
+    Parameters
+    ----------
+    x : tensor [shape=(batch, n_frames, n_channels)]
+    mask : tensor [shape=(batch, n_frames, 1)]
+
+    Returns
+    -------
+    tensor [shape=(batch, 3 * n_channels)]
+    """
+    mean = masked_mean(x, mask)
+    variance = masked_mean(ops.square(x - mean[:, None]), mask)
+    mean_square_change = masked_mean(ops.square(x[:, 1:] - x[:, :-1]), mask[:, 1:])
+    return ops.concatenate([mean, ops.sqrt(variance + EPSILON), ops.sqrt(mean_square_change + EPSILON)], axis=-1)
+
+
+def classification_head(x, mask, n_classes, dropout, pooling="attention"):
+    """Apply pooling over time, dropout and a softmax layer.
 
     Parameters
     ----------
@@ -148,18 +181,154 @@ def classification_head(x, mask, n_classes, dropout):
     mask : tensor [shape=(batch, n_frames, 1)]
     n_classes : int
     dropout : float in [0, 1)
+    pooling : {"attention", "average"}, default "attention"
+        `AttentiveStatisticsPooling`, or the mean over frames.
 
     Returns
     -------
     tensor [shape=(batch, n_classes)]
     """
-    # nested: layers draw their seeds in order of creation, and reported results depend on that order
-    x = layers.Dropout(dropout)(AttentiveStatisticsPooling()(x, mask))
-    return layers.Dense(n_classes, activation="softmax")(x)
+    # before the pooling: layers draw their seeds in order of creation, and reported results depend on that order
+    dropout_layer = layers.Dropout(dropout)
+    x = AttentiveStatisticsPooling()(x, mask) if pooling == "attention" else masked_mean(x, mask)
+    return layers.Dense(n_classes, activation="softmax")(dropout_layer(x))
 
 
-def mlp(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
-    """Build a multilayer perceptron over windows of frames.
+def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
+    """Build a multilayer perceptron on functionals of the MFCCs.
+
+    Mean, standard deviation and mean change of each coefficient over the clip, two dense layers, softmax. The order of
+    the frames is lost.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    units : int, default 256
+        Units of each dense layer.
+    dropout : float in [0, 1), default 0.5
+        Rate after each dense layer.
+
+    Returns
+    -------
+    keras.Model
+
+    Examples
+    --------
+    >>> model = mlp(n_mfcc=40, n_classes=8)
+    >>> model.input_shape, model.output_shape
+    ([(None, None, 40), (None, None, 1)], (None, 8))
+    """
+    frames, mask = _inputs(n_mfcc)
+    x = layers.BatchNormalization()(functionals(frames, mask))
+    for _ in range(2):
+        x = layers.Dense(units, activation="relu")(x)
+        x = layers.Dropout(dropout)(x)
+    probabilities = layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model([frames, mask], probabilities, name="mlp")
+
+
+def lstm(n_mfcc, n_classes, units=64, bidirectional=True, pooling="average", dropout=0.3):
+    """Build an LSTM over the frames.
+
+    One LSTM layer, in one or both directions, the mean of its outputs or its last output, softmax.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    units : int, default 64
+        Units per direction.
+    bidirectional : bool, default True
+    pooling : {"average", "last"}, default "average"
+        Mean over all frames, or the output of the last frame.
+    dropout : float in [0, 1), default 0.3
+        Rate before the softmax layer.
+
+    Returns
+    -------
+    keras.Model
+
+    References
+    ----------
+    S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, mask = np.ones((3, 64, 40), "float32"), np.ones((3, 64, 1), "float32")
+    >>> lstm(n_mfcc=40, n_classes=8, units=16)([x, mask]).shape
+    TensorShape([3, 8])
+    """
+    frames, mask = _inputs(n_mfcc)
+    layer = layers.LSTM(units, return_sequences=pooling == "average")
+    layer = layers.Bidirectional(layer) if bidirectional else layer
+    x = layer(frames, mask=ops.squeeze(mask, -1) > 0)
+    x = masked_mean(x, mask) if pooling == "average" else x
+    x = layers.Dropout(dropout)(x)
+    probabilities = layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model([frames, mask], probabilities, name="lstm")
+
+
+def cnn(n_mfcc, n_classes, width=128, dropout=0.3, pooling="average"):
+    """Build a one-dimensional CNN over the frames.
+
+    Four convolutional blocks over time, global average pooling, softmax.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    width : int, default 128
+        Filters of each convolution.
+    dropout : float in [0, 1), default 0.3
+        Rate before the softmax layer; a third of it after each convolutional block.
+    pooling : {"average", "attention"}, default "average"
+        See `classification_head`.
+
+    Returns
+    -------
+    keras.Model
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ser_utils.models.augment import pad_sequences
+    >>> clip, model = np.ones((20, 40), "float32"), cnn(n_mfcc=40, n_classes=8, width=16)
+    >>> short, long = (model(pad_sequences([clip], n_frames)) for n_frames in (32, 64))
+    >>> bool(np.allclose(short, long, atol=1e-5))  # padding changes nothing
+    True
+    """
+    frames, frame_mask = _inputs(n_mfcc)
+    x, mask = conv_stem(frames, frame_mask, width, dropout)
+    for _ in range(2):
+        x, mask = conv_block(x, mask, width, 5)
+        x = layers.SpatialDropout1D(dropout / 3)(x)
+    probabilities = classification_head(x, mask, n_classes, dropout, pooling)
+    return keras.Model([frames, frame_mask], probabilities, name="cnn")
+
+
+def cnn_attention(n_mfcc, n_classes, width=256, dropout=0.3):
+    """Build the wider `cnn` with attentive statistics pooling.
+
+    Parameters
+    ----------
+    n_mfcc : int
+    n_classes : int
+    width : int, default 256
+        Filters of each convolution.
+    dropout : float in [0, 1), default 0.3
+        As in `cnn`.
+
+    Returns
+    -------
+    keras.Model
+    """
+    return cnn(n_mfcc, n_classes, width, dropout, pooling="attention")
+
+
+def tdnn(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
+    """Build a time-delay neural network (TDNN).
 
     Two dense layers are applied to windows of `window` frames, every 4 frames, followed by attentive statistics pooling
     over the windows. They are written as convolutions with shared weights; the second has kernel size 1, so no layer
@@ -180,23 +349,25 @@ def mlp(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
     -------
     keras.Model
 
+    References
+    ----------
+    A. Waibel, T. Hanazawa, G. Hinton, K. Shikano and K. Lang, "Phoneme recognition using time-delay neural networks",
+    IEEE Transactions on Acoustics, Speech, and Signal Processing 37(3), 1989.
+
     Examples
     --------
-    >>> model = mlp(n_mfcc=40, n_classes=8)
-    >>> model.input_shape, model.output_shape
-    ([(None, None, 40), (None, None, 1)], (None, 8))
-    >>> model.count_params()
+    >>> tdnn(n_mfcc=40, n_classes=8).count_params()
     737417
     """
     frames, frame_mask = _inputs(n_mfcc)
     x, mask = conv_block(frames * frame_mask, frame_mask, width, window, strides=4)
     x = layers.SpatialDropout1D(dropout / 3)(x)
     x, mask = conv_block(x, mask, width, 1)
-    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="mlp")
+    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="tdnn")
 
 
-def lstm(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3):
-    """Build an LSTM on a convolutional stem.
+def crnn(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3, residual=True, pooling="attention"):
+    """Build a convolutional recurrent network (CRNN).
 
     Two convolutional blocks, an LSTM whose output is concatenated with its input, attentive statistics pooling,
     softmax. The connection around the LSTM follows ResLSTM [1]_; it reduces overfitting to the training speakers.
@@ -210,6 +381,10 @@ def lstm(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3):
     lstm_units : int, default 128
     dropout : float in [0, 1), default 0.3
         Rate before the softmax layer; a third of it after each convolutional block.
+    residual : bool, default True
+        Concatenate the input of the LSTM with its output.
+    pooling : {"attention", "average"}, default "attention"
+        See `classification_head`.
 
     Returns
     -------
@@ -223,50 +398,16 @@ def lstm(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3):
     --------
     >>> import numpy as np
     >>> x, mask = np.ones((3, 64, 40), "float32"), np.ones((3, 64, 1), "float32")
-    >>> p = lstm(n_mfcc=40, n_classes=8, width=16, lstm_units=16)([x, mask]).numpy()
+    >>> p = crnn(n_mfcc=40, n_classes=8, width=16, lstm_units=16)([x, mask]).numpy()
     >>> p.shape, bool(np.allclose(p.sum(axis=1), 1))
     ((3, 8), True)
     """
     frames, frame_mask = _inputs(n_mfcc)
     x, mask = conv_stem(frames, frame_mask, width, dropout)
     lstm_output = layers.LSTM(lstm_units, return_sequences=True)(x, mask=ops.squeeze(mask, -1) > 0) * mask
-    x = layers.Concatenate()([x, lstm_output])
-    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="lstm")
-
-
-def cnn(n_mfcc, n_classes, width=256, dropout=0.3):
-    """Build a one-dimensional CNN.
-
-    Four convolutional blocks over time, attentive statistics pooling, softmax.
-
-    Parameters
-    ----------
-    n_mfcc : int
-    n_classes : int
-    width : int, default 256
-        Filters of each convolution.
-    dropout : float in [0, 1), default 0.3
-        Rate before the softmax layer; a third of it after each convolutional block.
-
-    Returns
-    -------
-    keras.Model
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from ser_utils.models.augment import pad_sequences
-    >>> clip, model = np.ones((20, 40), "float32"), cnn(n_mfcc=40, n_classes=8, width=16)
-    >>> short, long = (model(pad_sequences([clip], n_frames)) for n_frames in (32, 64))
-    >>> bool(np.allclose(short, long, atol=1e-5))  # padding changes nothing
-    True
-    """
-    frames, frame_mask = _inputs(n_mfcc)
-    x, mask = conv_stem(frames, frame_mask, width, dropout)
-    for _ in range(2):
-        x, mask = conv_block(x, mask, width, 5)
-        x = layers.SpatialDropout1D(dropout / 3)(x)
-    return keras.Model([frames, frame_mask], classification_head(x, mask, n_classes, dropout), name="cnn")
+    x = layers.Concatenate()([x, lstm_output]) if residual else lstm_output
+    probabilities = classification_head(x, mask, n_classes, dropout, pooling)
+    return keras.Model([frames, frame_mask], probabilities, name="crnn")
 
 
 def original_cnn(n_mfcc, n_classes, n_frames=216):
@@ -309,4 +450,4 @@ def _inputs(n_mfcc, n_frames=None):
     return keras.Input((n_frames, n_mfcc), name="frames"), keras.Input((n_frames, 1), name="mask")
 
 
-NETWORKS = {build.__name__: build for build in (mlp, lstm, cnn, original_cnn)}
+NETWORKS = {build.__name__: build for build in (mlp, lstm, cnn, tdnn, crnn, cnn_attention, original_cnn)}

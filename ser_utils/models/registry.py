@@ -20,6 +20,7 @@ from ser_utils.models.classifier import SequenceClassifier
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
 AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
+MAX_STEPS = 12_000  # four times the steps on RAVDESS; it limits the epochs on larger corpora
 TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
 DEPLOYED = {"emotion": "cnn_robust", "gender": "cnn_robust_gender"}  # target: model
 
@@ -57,8 +58,9 @@ class ModelSpec:
     name : str
     factory : callable
         Function without arguments that returns an unfitted scikit-learn classifier.
-    input_type : {"sequences", "contours"}, default "sequences"
-        MFCC sequences, or the mean-MFCC contour of the original project.
+    input_type : str, default "sequences"
+        MFCC sequences, "contours" (the mean-MFCC contour of the original project), or the name of extra features, such
+        as "egemaps" (`FeatureSet.get_input`).
     source : str
         Python file that defines the classifier.
 
@@ -155,10 +157,19 @@ def _import_estimator(name):
     return estimator, module.__file__ or __file__
 
 
-def _svm():
-    svc = SVC(C=10, gamma=0.3 / (3 * N_MFCC + 1), class_weight="balanced")
+def _svc(C, gamma):
+    """Balanced RBF-kernel SVM with probabilities; gamma times the number of features is comparable between inputs."""
+    svc = SVC(C=C, gamma=gamma, class_weight="balanced")
     # ensemble=False: one SVC fitted on all rows, its temperature fitted on out-of-fold decision values
-    return functional_pipeline(CalibratedClassifierCV(svc, ensemble=False, method="temperature"))
+    return CalibratedClassifierCV(svc, ensemble=False, method="temperature")
+
+
+def _svm():
+    return functional_pipeline(_svc(C=10, gamma=0.3 / (3 * N_MFCC + 1)))
+
+
+def _svm_opensmile(n_features):
+    return make_pipeline(StandardScaler(), _svc(C=10, gamma=0.3 / n_features))
 
 
 def _original_cnn():
@@ -168,15 +179,20 @@ def _original_cnn():
                               optimizer="rmsprop", learning_rate=1e-4, standardize=False, prior_correction=False)
 
 
+def _plain_network(name):
+    """Without augmentation, test-time augmentation and prior correction."""
+    return SequenceClassifier(name, n_mfcc=N_MFCC, crop_frames=144, epochs=40, max_steps=MAX_STEPS, batch_size=16,
+                              prior_correction=False)
+
+
 def _network(name):
-    return SequenceClassifier(name, n_mfcc=N_MFCC, crop_frames=144, epochs=40, batch_size=16, augment=AUGMENT,
-                              tta_warps=TTA_WARPS)
+    return _plain_network(name).set_params(augment=AUGMENT, tta_warps=TTA_WARPS, prior_correction=True)
 
 
 def _cnn_robust():
     """For emotion recognition with other microphones, rooms and levels."""
-    return SequenceClassifier("cnn", {"dropout": 0.1}, n_mfcc=N_MFCC, crop_frames=176, epochs=60, batch_size=16,
-                              normalize_level=True, tta_warps=TTA_WARPS, augment=ChannelAugment(**asdict(AUGMENT)))
+    return SequenceClassifier("cnn_attention", {"dropout": 0.1}, n_mfcc=N_MFCC, crop_frames=176, epochs=60,
+                              max_steps=MAX_STEPS, batch_size=16, normalize_level=True, tta_warps=TTA_WARPS, augment=ChannelAugment(**asdict(AUGMENT)))
 
 
 def _cnn_robust_gender():
@@ -188,6 +204,8 @@ def _cnn_robust_gender():
 
 MODELS = {spec.name: spec for spec in (
     ModelSpec("chance", lambda: functional_pipeline(DummyClassifier(strategy="prior"))),
-    ModelSpec("svm", _svm), ModelSpec("original_cnn", _original_cnn, "contours"),
-    *(ModelSpec(name, partial(_network, name)) for name in ("mlp", "lstm", "cnn")),
+    ModelSpec("svm", _svm), ModelSpec("svm_egemaps", partial(_svm_opensmile, 88), "egemaps"),
+    ModelSpec("svm_compare", partial(_svm_opensmile, 6373), "compare"), ModelSpec("original_cnn", _original_cnn, "contours"),
+    *(ModelSpec(name, partial(_plain_network, name)) for name in ("mlp", "lstm", "cnn")),
+    *(ModelSpec(name, partial(_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
