@@ -158,7 +158,7 @@ def cache_key(model, data):
     digest.update(to_csv_bytes(data.clips.reindex(columns=CLIP_COLUMNS)))
     if spec.input_type in data.extra:
         digest.update(data.extra[spec.input_type].tobytes())
-    if model not in MODELS:
+    if ":" in model:
         digest.update(Path(spec.source).read_bytes())
     return digest.hexdigest()
 

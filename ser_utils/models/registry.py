@@ -20,7 +20,7 @@ from ser_utils.models.classifier import SequenceClassifier
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
 AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
-MAX_STEPS = 12_000  # four times the steps on RAVDESS; it limits the epochs on larger corpora
+MAX_STEPS = 8000  # RAVDESS takes 3000; the limit reduces the epochs on larger corpora
 TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
 DEPLOYED = {"emotion": "cnn_robust", "gender": "cnn_robust_gender"}  # target: model
 
@@ -108,7 +108,7 @@ def get_model(name):
     Parameters
     ----------
     name : str
-        A name in `MODELS`, or ``package.module:Estimator`` for a class, function or instance that can be imported.
+        A name in `MODELS` or `ABLATIONS`, or ``package.module:Estimator`` for a class, function or instance that can be imported.
         Estimators of two-dimensional input are wrapped by `functional_pipeline`; those whose ``__sklearn_tags__`` set
         ``input_tags.two_d_array`` to False are fitted on the list of sequences.
 
@@ -131,8 +131,8 @@ def get_model(name):
     Traceback (most recent call last):
     ValueError: model 'nonsense' is unknown; choose one of chance, svm, ...
     """
-    if name in MODELS:
-        return MODELS[name]
+    if name in MODELS | ABLATIONS:
+        return (MODELS | ABLATIONS)[name]
     if ":" not in name:
         raise ValueError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}, or package.module:Estimator")
     estimator, source = _import_estimator(name)
@@ -179,9 +179,12 @@ def _original_cnn():
                               optimizer="rmsprop", learning_rate=1e-4, standardize=False, prior_correction=False)
 
 
+PLAIN_KWARGS = {"mlp": {"units": 512}, "lstm": None, "cnn": {"width": 256}}  # selected by nested cross-validation
+
+
 def _plain_network(name):
     """Without augmentation, test-time augmentation and prior correction."""
-    return SequenceClassifier(name, n_mfcc=N_MFCC, crop_frames=144, epochs=40, max_steps=MAX_STEPS, batch_size=16,
+    return SequenceClassifier(name, PLAIN_KWARGS.get(name), n_mfcc=N_MFCC, crop_frames=144, epochs=40, max_steps=MAX_STEPS, batch_size=16,
                               prior_correction=False)
 
 
@@ -202,6 +205,19 @@ def _cnn_robust_gender():
                                  augment=replace(classifier.augment, max_log_warp=0.0))
 
 
+def _ablation(base, steps):
+    """Models between a plain and a strong network: each adds one step to the model before it."""
+    name, params, augment, specs = base, {}, Augment(), []
+    for step, change in steps:
+        name = f"{name}+{step}"
+        augment = replace(augment, **change.get("augment", {}))
+        params = {**params, **change, "augment": augment}
+        specs.append(ModelSpec(name, partial(lambda params: _plain_network(base).set_params(**params), params)))
+    return specs
+
+
+AUGMENT_STEPS = [(step, {"augment": {field: getattr(AUGMENT, field)}}) for step, field in (
+    ("tempo", "max_log_tempo"), ("vtlp", "max_log_warp"), ("masks", "max_mask_frames"), ("mixup", "mixup_alpha"))]
 MODELS = {spec.name: spec for spec in (
     ModelSpec("chance", lambda: functional_pipeline(DummyClassifier(strategy="prior"))),
     ModelSpec("svm", _svm), ModelSpec("svm_egemaps", partial(_svm_opensmile, 88), "egemaps"),
@@ -209,3 +225,11 @@ MODELS = {spec.name: spec for spec in (
     *(ModelSpec(name, partial(_plain_network, name)) for name in ("mlp", "lstm", "cnn")),
     *(ModelSpec(name, partial(_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
+# The last step of each chain, five test-time warps, gives cnn_attention and crnn
+ABLATIONS = {spec.name: spec for spec in (
+    *_ablation("cnn", [("attention", {"network": "cnn_attention", "network_kwargs": None}), *AUGMENT_STEPS,
+                       ("prior", {"prior_correction": True})]),
+    *_ablation("lstm", [
+        ("conv", {"network": "crnn", "network_kwargs": {"residual": False, "pooling": "average"}, "epochs": 40}),
+        ("residual", {"network_kwargs": {"pooling": "average"}}), ("attention", {"network_kwargs": None}),
+        ("augment", {"augment": asdict(AUGMENT)}), ("prior", {"prior_correction": True})]))}
