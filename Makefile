@@ -31,12 +31,8 @@ download: .venv/ready  ## download a dataset into data/raw (DATASET=ravdess, rav
 extract: .venv/ready  ## features of your copy of a dataset (DATASET=ravdess or emodb; SER_DATA=folder, else data/raw)
 	$(PY) -m ser_utils extract --dataset $(DATASET)
 
-reproduce: .venv/ready  ## every published split, fold and seed, into build/results; an interrupted run is resumed
-	$(PY) -m ser_utils evaluate --test
-	@if [ -d build/features/emodb ]; \
-	then $(PY) -m ser_utils evaluate --test --features build/features/emodb --results build/results/emodb && \
-	$(PY) -m ser_utils evaluate --test --features data/ravdess build/features/emodb --results build/results/ravdess-emodb; \
-	else echo "EMO-DB skipped: its recordings are not part of the repository; run make extract DATASET=emodb first"; fi
+reproduce: .venv/ready  ## every published run of the corpora at hand, into build/results; an interrupted run is resumed
+	$(PY) scripts/reproduce_results.py
 
 bench: build/bench/ready  ## run time against alternatives, ten minutes (SER_DATA=folder of RAVDESS, else data/samples)
 	$(PY) benchmarks/run_benchmarks.py

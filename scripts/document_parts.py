@@ -195,9 +195,9 @@ def ood_false_positives():
 def datasets():
     """Table of the supported corpora, and their citations."""
     table = pd.DataFrame([{
-        "name": f"`{one.name}`", "corpus": f"[{one.title}]({one.homepage})", "language": one.language, "clips": f"{one.n_clips:,}",
-        "speakers": str(one.n_speakers), "emotions": ", ".join(one.emotions), "licence": one.licence,
-        "models may ship": "yes" if one.allows_derivatives else "no",
+        "name": f"`{one.name}`", "corpus": f"[{one.title}]({one.homepage})", "language": one.language,
+        "clips": f"{one.n_clips:,}", "speakers": str(one.n_speakers), "emotions": ", ".join(one.emotions),
+        "licence": one.licence, "shipped models": "under its licence" if one.allows_derivatives else "no",
         "download": f"`make download DATASET={one.name}`" if one.url else one.download_info}
         for one in DATASETS.values()])
     titles = {one.citation: one.title for one in reversed(DATASETS.values())}  # RAVDESS speech and song share theirs

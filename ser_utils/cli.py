@@ -103,12 +103,19 @@ def _download(options):
 def _extract(options):
     """Trim silence, compute MFCCs and descriptors of all recordings, and store them. Existing features are reused."""
     from ser_utils.datasets.core import custom_name
-    from ser_utils.features.store import extract_features
+    from ser_utils.features.extra_features import check_names
+    from ser_utils.features.store import RAVDESS_FEATURES, extract_extra_features, extract_features, load_features
 
+    check_names(options.features)
     name = custom_name(options.folder) if options.dataset == CUSTOM and options.folder else options.dataset
     out = Path(options.out or BUILD / "features" / name)
-    features, errors = extract_features(options.folder, out, options.dataset, f0=not options.no_f0, n_jobs=options.jobs,
-                                        scheduler=options.scheduler)
+    workers = {"n_jobs": options.jobs, "scheduler": options.scheduler}
+    if options.features and out.resolve() == RAVDESS_FEATURES:  # published results depend on its MFCCs
+        features, errors = load_features(out), []
+    else:
+        features, errors = extract_features(options.folder, out, options.dataset, f0=not options.no_f0, **workers)
+    if options.features:
+        features = extract_extra_features(options.folder, out, options.features, options.dataset, **workers)
     for error in errors:
         print(f"skipped: {error}", file=sys.stderr)
     print(f"{len(features.clips)} clips of {features.clips['speaker'].nunique()} speakers, {len(features.frames)} "
@@ -126,16 +133,16 @@ def _evaluate(options):
     from ser_utils.features.store import RAVDESS_FEATURES, load_features
 
     features, folder = options.features or RAVDESS_FEATURES, Path(options.results or BUILD / "results")
-    clips, workers = load_features(features).clips, {"n_jobs": options.jobs, "scheduler": options.scheduler}
+    data, workers = load_features(features), {"n_jobs": options.jobs, "scheduler": options.scheduler}
     if options.model or not options.test:
         runs = experiment.plan_runs(options.model or results.MAIN_MODELS, options.split or ["speaker-independent"],
                                     options.target or "emotion", options.seed or [0], options.fold,
-                                    "test" if options.test else "validation", clips)
+                                    "test" if options.test else "validation", data.clips)
     elif any(value is not None for value in (options.split, options.target, options.seed, options.fold)):
         raise ValueError("--test without --model evaluates all published runs; name the models with --model to choose "
                          "split, target, seed or fold")
     else:
-        runs = results.published_runs(clips)
+        runs = results.published_runs(data)
     try:
         if options.test:
             predictions = results.evaluate_test(runs, features, folder, BUILD / "runs", **workers)
@@ -149,7 +156,7 @@ def _evaluate(options):
         print(f"{tables.to_markdown(summary)}\n\npredictions and log of this test-set evaluation: {folder}")
         return 0
     experiment.save_experiment(Path(options.out or BUILD / "experiment"), predictions, histories)
-    published = results.RESULTS / results.corpus_name(clips)
+    published = results.RESULTS / results.corpus_name(data.clips)
     print(tables.format_comparison(
         summary, results.load_summary(published) if results.has_predictions(published) else None))
     return 0
@@ -197,13 +204,17 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
         "folder": {"nargs": "?", "metavar": "FOLDER", "help": "default: data/raw/NAME"}}),
     "extract": (
         _extract, "compute the features of a dataset",
-        "  ser extract /data/ravdess\n  ser extract my_clips.csv --dataset custom --no-f0", {
+        "  ser extract /data/ravdess\n  ser extract my_clips.csv --dataset custom --no-f0\n"
+        "  ser extract /data/ravdess --features egemaps --out data/ravdess", {
             "folder": {"nargs": "?", "metavar": "FOLDER",
                        "help": "folder of recordings, searched recursively (default: SER_DATA, else data/raw/NAME); "
                                f"with --dataset custom {CUSTOM_FORMAT}"},
             "--dataset": {"default": "ravdess", "choices": [*DATASETS, CUSTOM], "metavar": "NAME",
                           "help": f"one of {', '.join(DATASETS)}, {CUSTOM} (default: %(default)s)"},
             "--out": {"metavar": "DIR", "help": "default: build/features/NAME"},
+            "--features": {"nargs": "+", "default": [], "metavar": "NAME",
+                           "help": "add features of whole clips: egemaps (eGeMAPSv02, 88) or compare (ComParE 2016, "
+                                   "6,373), which need pip install opensmile"},
             "--no-f0": {"action": "store_true",
                         "help": "omit the fundamental frequency, by far the slowest descriptor; no model uses it"},
             "--jobs": JOBS, "--scheduler": SCHEDULER,

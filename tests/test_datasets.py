@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ser_utils import datasets
+from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import load_clips
 
 
@@ -22,7 +23,7 @@ def test_load_clips_parses_ravdess_names(tmp_path):
     touch(tmp_path, "Actor_02/03-01-05-01-02-01-02.flac", "a/b/03-01-02-01-01-01-02.flac", "03-01-01-01-01-01-02.WAV",
           "03-01-05-01-02-01-02.flac", "03-02-05-01-02-01-02.wav", "noise.wav", "03-01-09-01-01-01-02.flac",
           "03-01-01-01-01-01-25.wav", "._03-01-02-01-01-01-02.wav")
-    with pytest.warns(datasets.DatasetWarning, match="3 of 1440 .* 1 of 24 speakers; speaker 02: 3 of 60; 5 files left"):
+    with pytest.warns(datasets.DatasetWarning, match="3 of 1440 .* 1 of 24 .* speaker 02: 3 of 60; 5 files left"):
         clips, skipped = load_clips(tmp_path, return_skipped=True)
     assert {path.relative_to(tmp_path).as_posix(): reason for path, reason, _ in skipped if "same clip" in reason} == {
         "Actor_02/03-01-05-01-02-01-02.flac": "the same clip as 03-01-05-01-02-01-02.flac"}
@@ -36,7 +37,7 @@ def test_load_clips_parses_ravdess_names(tmp_path):
 
 def test_load_clips_names_up_to_five_skipped_files(tmp_path):
     touch(tmp_path, "03-01-01-01-01-01-02.wav", *(f"noise_{number}.wav" for number in range(7)))
-    with pytest.warns(datasets.DatasetWarning, match=r"7 files left out: noise_0.wav .*noise_4.wav \([^)]*\)\) and 2 more"):
+    with pytest.warns(datasets.DatasetWarning, match=r"7 files .* noise_0.wav .*noise_4.wav \([^)]*\)\) and 2 more"):
         _, skipped = load_clips(tmp_path, return_skipped=True)
     assert [path.name for path, *_ in skipped] == [f"noise_{number}.wav" for number in range(7)]
 
@@ -57,7 +58,7 @@ def test_load_clips_without_recordings(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(datasets.DatasetError, match=rf"{folder}.*zenodo.org/records/1188976"):
             load_clips(folder)
-    with pytest.raises(datasets.DatasetError, match=r"iemocap.*crema-d, custom"):
+    with pytest.raises(datasets.DatasetError, match=r"iemocap.*crema-d, .*custom"):
         load_clips(tmp_path, "iemocap")
 
 
@@ -112,7 +113,7 @@ def test_load_clips_parses_names_of_other_corpora(tmp_path, name, n_female, file
 
 @pytest.mark.parametrize("name", ["savee", "tess", "crema-d", "ravdess-song", "nemo", "emovo", "ased"])
 def test_further_corpora_are_complete(name):
-    folder = Path(os.environ.get("SER_CORPORA", "/tmp/corpora")) / name
+    folder = Path(os.environ.get("SER_CORPORA", ROOT.parent / "shared" / "corpora")) / name
     if not folder.is_dir():
         pytest.skip(f"needs the recordings of {name} in {folder}, or another parent folder in SER_CORPORA")
     clips, dataset = load_clips(folder, name), datasets.DATASETS[name]  # a DatasetWarning is an error

@@ -1,6 +1,7 @@
 """Features of a corpus: the RAVDESS features of this repository, cached extraction, bad recordings, damaged files."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 import soundfile
 
 from ser_utils import datasets
-from ser_utils._utils.files import CHECKSUM_FILE, IntegrityError
+from ser_utils._utils.files import CHECKSUM_FILE, ROOT, IntegrityError
 from ser_utils.features import descriptors, spectral, store
 
 pytestmark = pytest.mark.filterwarnings("ignore::ser_utils.datasets.DatasetWarning")
@@ -118,11 +119,25 @@ def test_identical_recordings_are_used_once_and_with_two_emotions_not_at_all(mix
 
 
 def test_known_duplicate_of_ravdess_is_used(samples, tmp_path):
-    for repetition in ("01", "02"):
-        shutil.copy(samples / "Actor_02" / "03-01-03-01-01-01-02.flac", tmp_path / f"03-01-03-01-02-{repetition}-07.flac")
+    for name in ("03-01-03-01-02-01-07.flac", "03-01-03-01-02-02-07.flac"):
+        shutil.copy(samples / "Actor_02" / "03-01-03-01-01-01-02.flac", tmp_path / name)
     features, errors = extract(tmp_path, tmp_path / "out")
     assert len(features.clips) == 2
     assert not errors
+
+
+def test_defects_of_crema_d_are_left_out(tmp_path):
+    folder = Path(os.environ.get("SER_CORPORA", ROOT.parent / "shared" / "corpora")) / "crema-d"
+    if not folder.is_dir():
+        pytest.skip(f"needs the recordings of CREMA-D in {folder}, or another parent folder in SER_CORPORA")
+    unusable = ["1006_TIE_HAP_XX", "1006_TIE_NEU_XX", "1013_WSI_DIS_XX", "1013_WSI_SAD_XX", "1017_IWW_ANG_XX",
+                "1017_IWW_FEA_XX", "1076_MTI_SAD_XX"]
+    (tmp_path / "crema-d").mkdir()
+    for name in (*unusable, "1001_DFA_ANG_XX"):
+        shutil.copy(next(folder.rglob(f"{name}.wav")), tmp_path / "crema-d")
+    features, errors = extract(tmp_path / "crema-d", tmp_path / "out", dataset="crema-d")
+    assert features.clips["clip"].tolist() == ["1001_DFA_ANG_XX"]
+    assert [Path(error.path).stem for error in errors] == unusable
 
 
 def test_changed_input_is_extracted_again(mixed, tmp_path, monkeypatch):

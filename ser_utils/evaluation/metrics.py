@@ -290,6 +290,35 @@ def add_ensemble(predictions, models=("tdnn", "crnn", "cnn_attention"), name="en
     return pd.concat([predictions, mean[predictions.columns]], ignore_index=True)
 
 
+def restrict_classes(predictions, names):
+    """Keep the clips of some classes, and renormalize their probabilities over these classes.
+
+    Classes that the model of a row cannot predict stay missing.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Of one target.
+    names : sequence of str
+        Classes to keep.
+
+    Returns
+    -------
+    pd.DataFrame
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"label": ["calm", "sad"], "p_calm": [0.6, 0.6], "p_sad": [0.2, 0.2], "p_angry": 0.2})
+    >>> restrict_classes(table, ["sad", "angry"]).to_dict("records")
+    [{'label': 'sad', 'p_sad': 0.5, 'p_angry': 0.5}]
+    """
+    columns = [f"p_{name}" for name in names if f"p_{name}" in predictions]
+    rows = predictions[predictions["label"].isin(names)]
+    probabilities = rows[columns]
+    kept = rows[[name for name in rows if not name.startswith("p_")]]
+    return kept.join(probabilities.div(probabilities.sum(axis=1).clip(lower=1e-9), axis=0)).reset_index(drop=True)
+
+
 def sample_predictions(predictions, n=10, seed=0):
     """Draw a random sample of clips with their predicted class.
 

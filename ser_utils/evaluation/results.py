@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import warnings
 import zlib
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pandas as pd
 from ser_utils._utils.files import ROOT, IntegrityError, read_csv, to_csv_bytes, write_atomic
 from ser_utils.datasets.core import TARGETS
 from ser_utils.evaluation import experiment, metrics
+from ser_utils.models.registry import get_model
 
 RESULTS = ROOT / "results"
 MULTI_CORPUS = "multi-corpus"  # results of experiments with several corpora
@@ -44,12 +46,12 @@ def corpus_name(clips):
     return corpora[0] if len(corpora) == 1 else MULTI_CORPUS
 
 
-def published_runs(clips):
+def published_runs(data):
     """List the test runs behind the published results of a corpus, from its `experiments.csv`.
 
     Parameters
     ----------
-    clips : pd.DataFrame
+    data : FeatureSet
 
     Returns
     -------
@@ -59,14 +61,31 @@ def published_runs(clips):
     ------
     ValueError
         If there are no published results of the corpus.
+
+    Warns
+    -----
+    RuntimeWarning
+        If runs are left out because their features or corpora are missing.
     """
-    corpus = corpus_name(clips)
+    corpus = corpus_name(data.clips)
     path = RESULTS / corpus / "experiments.csv"
     if not path.is_file():
         raise ValueError(f"corpus {corpus} has no published results to reproduce; name models with --model")
-    return [run for row in pd.read_csv(path, dtype=str).itertuples()
-            for run in experiment.plan_runs(row.models.split(), row.splits.split(), row.target,
-                                            [int(seed) for seed in row.seeds.split()], subset="test", clips=clips)]
+    runs = []
+    for row in pd.read_csv(path, dtype=str).itertuples():
+        models = row.models.split()
+        missing = [name for name in models if not data.has_input(get_model(name).input_type)]
+        reasons = [f"{name} without features {get_model(name).input_type}" for name in missing]
+        try:
+            runs += experiment.plan_runs([name for name in models if name not in missing], row.splits.split(),
+                                         row.target, [int(seed) for seed in row.seeds.split()], subset="test",
+                                         clips=data.clips)
+        except ValueError as error:
+            reasons.append(f"{row.splits}: {error}")
+        if reasons:
+            warnings.warn(f"left out of the published runs of {corpus}: {'; '.join(reasons)}", RuntimeWarning,
+                          stacklevel=2)
+    return runs
 
 
 def _git(*arguments):
@@ -169,8 +188,6 @@ def log_test_access(folder, runs, data, **columns):
     pd.DataFrame
         The whole log, all columns as str.
     """
-    from ser_utils.models.registry import get_model
-
     path, now = folder / "test_access.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     log = [pd.read_csv(path, dtype=str)] if path.is_file() else []
     new = [{"date": now, "commit": _git("rev-parse", "HEAD") or "none", "corpus": corpus_name(data.clips),
@@ -207,8 +224,6 @@ def _last_row(log, keys, key):
 
 def _save_metadata(folder, log, histories, data):
     """Write how each model, split and target was evaluated to `run_metadata.json`."""
-    from ser_utils.models.registry import get_model
-
     path = folder / "run_metadata.json"
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     records = {tuple(record[name] for name in RUN_KEYS): record for record in stored}
@@ -299,13 +314,15 @@ def load_predictions(results="ravdess", target="emotion"):
         raise IntegrityError(f"{path}: damaged ({error}); restore it with git checkout or evaluate again") from error
 
 
-def load_summary(results="ravdess"):
+def load_summary(results="ravdess", emotions=None):
     """Load the predictions of all targets of a results folder and summarize them.
 
     Parameters
     ----------
     results : str or Path
         A corpus below `RESULTS`, or a folder.
+    emotions : sequence of str, optional
+        Restrict the target "emotion" to clips of these classes, and return only this target.
 
     Returns
     -------
@@ -317,5 +334,7 @@ def load_summary(results="ravdess"):
     FileNotFoundError
         If the folder has no predictions.
     """
+    if emotions:
+        return metrics.summarize(metrics.restrict_classes(load_predictions(results), emotions))
     targets = [target for target in TARGETS if has_predictions(results, target)] or TARGETS[:1]
     return pd.concat([metrics.summarize(load_predictions(results, target)) for target in targets], ignore_index=True)

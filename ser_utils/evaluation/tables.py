@@ -4,11 +4,11 @@ import pandas as pd
 
 from ser_utils.datasets.core import DATASETS, TARGETS
 from ser_utils.evaluation.metrics import KEYS
-from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
+from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, TRAIN_SPEAKERS, UNSEEN_SPEAKER_SPLITS
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
 ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
-CROSS_CORPUS_TITLE = "Trained on {source}, tested on {test_corpus} (cross-corpus)"
+FOUR_EMOTIONS = ("angry", "happy", "neutral", "sad")  # of every corpus
 SPLIT_TITLES = {  # in the order of the tables
     "speaker-independent": "Unseen speakers ({folds})",
     "speaker-normalized":
@@ -17,10 +17,7 @@ SPLIT_TITLES = {  # in the order of the tables
                              "speaker, which are not tested",
     "leave-one-speaker-out": "Leave-one-speaker-out cross-validation",
     "nested-cv": "Nested cross-validation for model selection",
-    "random-split": "Random split",
-    "cross-corpus": CROSS_CORPUS_TITLE,
-    "cross-corpus-corpus-normalized": f"{CROSS_CORPUS_TITLE}, features standardized per corpus (transductive)",
-    "cross-corpus-speaker-normalized": f"{CROSS_CORPUS_TITLE}, features standardized per speaker (transductive)"}
+    "random-split": "Random split"}
 TARGET_TITLES = {"emotion": "{n_classes} emotions", "gender_emotion": "ten classes (gender × 5 emotions)",
                  "gender": "gender"}
 SIZE_MATCHED_TITLES = {
@@ -89,15 +86,15 @@ def get_headings(summary):
 
     Examples
     --------
-    >>> summary = pd.DataFrame({"split": ["random-split", "cross-corpus", "cross-corpus"], "target": "emotion",
-    ...                         "test_corpus": ["emodb", "emodb", "tess"], "n_folds": 1, "chance": 1 / 6})
-    >>> list(get_headings(summary).values())  # doctest: +NORMALIZE_WHITESPACE
-    ['Random split, 6 emotions', 'Trained on TESS, tested on EMO-DB (cross-corpus), 6 emotions',
-     'Trained on EMO-DB, tested on TESS (cross-corpus), 6 emotions']
+    >>> summary = pd.DataFrame({"split": ["random-split", "leave-one-speaker-out"], "target": "emotion",
+    ...                         "test_corpus": "emodb", "n_folds": 1, "chance": 1 / 7})
+    >>> list(get_headings(summary).values())
+    ['Leave-one-speaker-out cross-validation, 7 emotions', 'Random split, 7 emotions']
     """
     pivoted = (SIZE_MATCHED_TITLES | TRAIN_SUBSET_TITLES).keys() - SPLIT_TITLES.keys()
     results = summary[["split", "test_corpus", "target"]].drop_duplicates().itertuples(index=False, name=None)
-    shown = [key for key in results if not (key[2] == "emotion" and key[0] in pivoted)]
+    shown = [key for key in results
+             if key[0] not in MULTI_CORPUS_SPLITS and not (key[2] == "emotion" and key[0] in pivoted)]
     shown.sort(key=lambda key: (TARGETS.index(key[2]), (*SPLIT_TITLES, key[0]).index(key[0]), *key))
     return {key: _heading(summary, *key) for key in shown}
 
@@ -105,14 +102,10 @@ def get_headings(summary):
 def _heading(summary, split, test_corpus, target):
     if (split, target) == ("random-split", "gender_emotion"):
         return "Random split, ten classes (the original project's protocol)"
-    same = summary[(summary["split"] == split) & (summary["target"] == target)]
-    result = same[same["test_corpus"] == test_corpus].iloc[0]
-    titles = {name: DATASETS[name].title if name in DATASETS else name for name in same["test_corpus"].unique()}
-    source = " or ".join(title for name, title in titles.items() if name != test_corpus) or "another corpus"
+    result = summary[(summary[["split", "test_corpus", "target"]] == [split, test_corpus, target]).all(axis=1)].iloc[0]
     n_folds, n_classes = int(result["n_folds"]), round(1 / result["chance"])
     return f"{SPLIT_TITLES.get(split, split)}, {TARGET_TITLES[target]}".format(
-        folds=f"{n_folds} fold{'s' * (n_folds > 1)}", n_classes=n_classes, source=source,
-        test_corpus=titles[test_corpus])
+        folds=f"{n_folds} fold{'s' * (n_folds > 1)}", n_classes=n_classes)
 
 
 def result_tables(summary):
@@ -177,6 +170,83 @@ def pivot_splits(summary, titles):
     pivot = rows.assign(title=rows["split"].map(titles), text=texts).pivot_table(
         "text", "model", "title", aggfunc="first", fill_value="–").reindex(order)
     return pivot.reindex(columns=titles.values(), fill_value="–").rename_axis(columns=None).reset_index()
+
+
+def corpus_title(name):
+    """Return the title of a corpus, or the name itself for custom recordings.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+    """
+    return DATASETS[name].title if name in DATASETS else {"casia": "CASIA"}.get(name, name)
+
+
+def cross_corpus_matrix(summary, model, target="emotion", split="cross-corpus"):
+    """Arrange the UAR of one model as a matrix: a row per training corpus, a column per test corpus.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+    model : str
+    target : str
+    split : str
+
+    Returns
+    -------
+    pd.DataFrame
+        UAR in %, NaN where a corpus was not tested, indexed by corpus titles.
+    """
+    rows = summary[(summary[["split", "target", "model"]] == [split, target, model]).all(axis=1)]
+    matrix = rows.pivot_table("uar", "train_corpus", "test_corpus") * 100
+    return matrix.rename(index=corpus_title, columns=corpus_title).rename_axis("trained on", columns="tested on")
+
+
+def leave_one_corpus_out_table(summary, column="uar", target="emotion"):
+    """Arrange a score of `leave_one_corpus_out`: a row per test corpus, a column per model, and the mean over corpora.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+    column : str
+        Score, such as "uar" or "accuracy".
+    target : str
+
+    Returns
+    -------
+    pd.DataFrame
+        In %, indexed by corpus titles, sorted by name; the last row is the mean.
+    """
+    rows = summary[(summary[["split", "target"]] == ["leave-one-corpus-out", target]).all(axis=1)]
+    table = rows.pivot_table(column, "test_corpus", "model") * 100
+    table = table[table.mean().sort_values().index].rename(index=corpus_title).rename_axis("tested on")
+    return pd.concat([table, table.mean().to_frame("mean").T.rename_axis("tested on")])
+
+
+def learning_curve_table(summary, train_speakers=TRAIN_SPEAKERS):
+    """Arrange the UAR by number of training speakers and test corpus.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        As `metrics.summarize`.
+    train_speakers : sequence of int
+
+    Returns
+    -------
+    pd.DataFrame
+        In %, a row per number of speakers, a column per test corpus.
+    """
+    names = {f"train-{n}-speakers-of-all-corpora": n for n in train_speakers}
+    rows = summary[summary["split"].isin(names)]
+    table = rows.assign(speakers=rows["split"].map(names)).pivot_table("uar", "speakers", "test_corpus") * 100
+    return table.rename(columns=corpus_title).rename_axis("training speakers", columns="tested on")
 
 
 def to_markdown(summary):

@@ -92,7 +92,7 @@ def _compute(feature_set, y, sr):
 
 @lru_cache
 def _get_smile(feature_set):
-    """Configured extractor, one per process."""
+    """Configure the extractor, once per process."""
     try:
         import opensmile
     except ImportError as error:

@@ -16,7 +16,7 @@ import pandas as pd
 from ser_utils import audio, datasets
 from ser_utils._utils import files
 from ser_utils._utils.parallel import parallel_map
-from ser_utils.features import descriptors, extra, spectral
+from ser_utils.features import descriptors, extra_features, spectral
 
 RAVDESS_FEATURES = files.ROOT / "data" / "ravdess"
 FEATURES_VERSION = 2  # part of the cache key; to be increased when the code changes any feature or drops clips
@@ -73,6 +73,20 @@ class FeatureSet:
                       + self.offsets.tobytes())
         return digest.hexdigest()
 
+    def has_input(self, name):
+        """Check whether `get_input` can return the input of a model.
+
+        Parameters
+        ----------
+        name : str
+            As for `get_input`.
+
+        Returns
+        -------
+        bool
+        """
+        return name in ("sequences", "contours") or name in self.extra
+
     def get_input(self, name):
         """Get the input of a model, one entry per clip.
 
@@ -102,11 +116,12 @@ class FeatureSet:
             return list(self.contours[..., None])
         if name in self.extra:
             return self.extra[name]
-        extra.check_names([name])
+        extra_features.check_names([name])
         corpora = self.clips["corpus"].unique()
-        raise ValueError(f"features {name!r} of {', '.join(corpora)} are missing; extract them with: ser extract FOLDER "
-                         f"--dataset {corpora[0] if len(corpora) == 1 else 'NAME'} --features {name} --out DIR, where "
-                         "DIR is the folder of these features")
+        dataset = corpora[0] if len(corpora) == 1 and corpora[0] in datasets.DATASETS else "NAME"
+        raise ValueError(f"features {name!r} of {', '.join(corpora)} are missing; extract them with: ser extract "
+                         f"FOLDER --dataset {dataset} --features {name} --out DIR, where DIR is the folder of these "
+                         "features")
 
 
 def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConfig(), *, f0=True, n_jobs=-1,
@@ -194,7 +209,7 @@ def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, 
     out : str or Path
         Folder that `extract_features` wrote.
     names : list of str
-        Keys of `extra.EXTRACTORS`.
+        Keys of `extra_features.EXTRACTORS`.
     dataset : str, default "ravdess"
         A key of `DATASETS`, or "custom".
     n_jobs, scheduler, progress
@@ -212,22 +227,24 @@ def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, 
     AudioError
         If a recording cannot be used.
     """
-    extra.check_names(names)
+    extra_features.check_names(names)
     features, out = load_features(out), Path(out)
-    missing = [name for name in dict.fromkeys(names) if name not in features.extra]
+    stored = list(features.extra)
+    missing = [name for name in dict.fromkeys(names) if name not in stored]
     if not missing:
         return features
     recordings, home = datasets.load_clips(folder, dataset), datasets.data_home(dataset, folder)
-    rows = extra.get_rows(recordings["clip"], features.clips["clip"], home)
+    rows = extra_features.get_rows(recordings["clip"], features.clips["clip"], home)
     paths = [home.resolve() / file for file in recordings["file"].iloc[rows]]
     for name in missing:
-        extract = partial(_extract_extra, name=name, config=features.config)
-        extra.EXTRACTORS[name](np.zeros(features.config.sr, np.float32), features.config.sr)  # fails before the workers
+        _extract_extra_clip(None, name, features.config)  # fails here, not in every worker, if a package is missing
+    for name in missing:
+        extract = partial(_extract_extra_clip, name=name, config=features.config)
         values = parallel_map(extract, paths, desc=f"extracting {name}", unit="clip", n_jobs=n_jobs,
                               scheduler=scheduler, environment=_package_versions, progress=progress)
-        extra.save_extra(out, name, features.clips["clip"], np.stack(list(values)))
-        features.extra[name] = np.empty(0)  # listed in the checksums from here on
-        files.write_checksums(out, (*FILES, *(f"{one}.npz" for one in features.extra)))
+        extra_features.save_extra(out, name, features.clips["clip"], np.stack(list(values)))
+        stored.append(name)
+        files.write_checksums(out, (*FILES, *(f"{one}.npz" for one in stored)))
     return load_features(out)
 
 
@@ -308,7 +325,7 @@ def load_features(folder=RAVDESS_FEATURES):
     clips = files.read_csv(table)
     return FeatureSet(clips, frames.astype(np.float32, copy=False), np.cumsum([0, *lengths]),
                       contours.astype(np.float32, copy=False), spectral.FeatureConfig(**json.load(info)["config"]),
-                      extra.load_extra(folder, clips["clip"], remedy))
+                      extra_features.load_extra(folder, clips["clip"], remedy))
 
 
 def _extract_clip(path, config, f0=True):
@@ -324,9 +341,10 @@ def _extract_clip(path, config, f0=True):
             hashlib.blake2b(recording.tobytes(), digest_size=16).hexdigest())
 
 
-def _extract_extra(path, name, config):
-    """Extra features of one recording."""
-    return extra.EXTRACTORS[name](audio.trim(audio.load(path, config.sr), config.trim_db), config.sr)
+def _extract_extra_clip(path, name, config):
+    """Extra features of one recording, or of 1 s of silence if `path` is None."""
+    y = audio.trim(audio.load(path, config.sr), config.trim_db) if path else np.zeros(config.sr, np.float32)
+    return extra_features.EXTRACTORS[name](y, config.sr)
 
 
 def _reject_duplicates(clips, paths, results, known=()):

@@ -179,17 +179,25 @@ def _original_cnn():
                               optimizer="rmsprop", learning_rate=1e-4, standardize=False, prior_correction=False)
 
 
-PLAIN_KWARGS = {"mlp": {"units": 512}, "lstm": None, "cnn": {"width": 256}}  # selected by nested cross-validation
+# Selected by nested cross-validation (results/ravdess/model_selection.csv)
+PLAIN_PARAMS = {
+    "mlp": {"network_kwargs": {"units": 512}},
+    "lstm": {"network_kwargs": {"pooling": "last", "dropout": 0.5}, "epochs": 20, "batch_size": 32},
+    "cnn": {"network_kwargs": {"width": 256}}}
 
 
-def _plain_network(name):
+def _plain(name):
+    return _untuned(name).set_params(**PLAIN_PARAMS[name])
+
+
+def _untuned(name):
     """Without augmentation, test-time augmentation and prior correction."""
-    return SequenceClassifier(name, PLAIN_KWARGS.get(name), n_mfcc=N_MFCC, crop_frames=144, epochs=40, max_steps=MAX_STEPS, batch_size=16,
+    return SequenceClassifier(name, n_mfcc=N_MFCC, crop_frames=144, epochs=40, max_steps=MAX_STEPS, batch_size=16,
                               prior_correction=False)
 
 
 def _network(name):
-    return _plain_network(name).set_params(augment=AUGMENT, tta_warps=TTA_WARPS, prior_correction=True)
+    return _untuned(name).set_params(augment=AUGMENT, tta_warps=TTA_WARPS, prior_correction=True)
 
 
 def _cnn_robust():
@@ -212,7 +220,7 @@ def _ablation(base, steps):
         name = f"{name}+{step}"
         augment = replace(augment, **change.get("augment", {}))
         params = {**params, **change, "augment": augment}
-        specs.append(ModelSpec(name, partial(lambda params: _plain_network(base).set_params(**params), params)))
+        specs.append(ModelSpec(name, partial(lambda params: _plain(base).set_params(**params), params)))
     return specs
 
 
@@ -222,7 +230,7 @@ MODELS = {spec.name: spec for spec in (
     ModelSpec("chance", lambda: functional_pipeline(DummyClassifier(strategy="prior"))),
     ModelSpec("svm", _svm), ModelSpec("svm_egemaps", partial(_svm_opensmile, 88), "egemaps"),
     ModelSpec("svm_compare", partial(_svm_opensmile, 6373), "compare"), ModelSpec("original_cnn", _original_cnn, "contours"),
-    *(ModelSpec(name, partial(_plain_network, name)) for name in ("mlp", "lstm", "cnn")),
+    *(ModelSpec(name, partial(_plain, name)) for name in ("mlp", "lstm", "cnn")),
     *(ModelSpec(name, partial(_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
 # The last step of each chain, five test-time warps, gives cnn_attention and crnn
@@ -230,6 +238,7 @@ ABLATIONS = {spec.name: spec for spec in (
     *_ablation("cnn", [("attention", {"network": "cnn_attention", "network_kwargs": None}), *AUGMENT_STEPS,
                        ("prior", {"prior_correction": True})]),
     *_ablation("lstm", [
-        ("conv", {"network": "crnn", "network_kwargs": {"residual": False, "pooling": "average"}, "epochs": 40}),
+        ("conv", {"network": "crnn", "network_kwargs": {"residual": False, "pooling": "average"}, "epochs": 40,
+                  "batch_size": 16}),
         ("residual", {"network_kwargs": {"pooling": "average"}}), ("attention", {"network_kwargs": None}),
         ("augment", {"augment": asdict(AUGMENT)}), ("prior", {"prior_correction": True})]))}
