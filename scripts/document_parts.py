@@ -9,16 +9,25 @@ import pandas as pd
 
 from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import DATASETS
-from ser_utils.evaluation.metrics import bootstrap_ci, confusion_matrix, get_class_names, recall_per_class, summarize
-from ser_utils.evaluation.results import MAIN_MODELS, RESULTS, load_predictions
+from ser_utils.evaluation import tables
+from ser_utils.evaluation.metrics import (
+    bootstrap_ci,
+    compare_models,
+    confusion_matrix,
+    get_class_names,
+    recall_per_class,
+    summarize,
+)
+from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS, load_predictions, load_summary
 from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
-from ser_utils.evaluation.tables import format_markdown_table, format_percent, get_headings, to_markdown
+from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings, to_markdown
 from ser_utils.features.store import load_features
 from ser_utils.live.distortions import CONDITIONS
-from ser_utils.models.registry import DEPLOYED
+from ser_utils.models.registry import ABLATIONS, DEPLOYED
 
-CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "ravdess-emodb": "RAVDESS and EMO-DB"}
-OVERVIEW_MODELS = ("chance", "original_cnn", "svm", *MAIN_MODELS, "ensemble", "cnn_robust", "cnn_robust_gender")
+CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
+OVERVIEW_MODELS = ("chance", "original_cnn", "svm", "svm_egemaps", "svm_compare", *MAIN_MODELS, "tdnn", "crnn",
+                   "cnn_attention", "ensemble", "ensemble_weighted", "cnn_robust", "cnn_robust_gender")
 HEADLINE = {"split": "speaker-independent", "target": "emotion"}
 
 
@@ -34,15 +43,16 @@ def read_json(path):
 
 # README.md, docs/methods.md
 
-def get_uar(summary, split, model="cnn"):
+def get_uar(summary, split, model="cnn_attention"):
     """UAR of a model over the emotions of one split, in per cent."""
     return format_percent(select(summary, split=split, target="emotion", model=model)["uar"].item())
 
 
 def leakage(summary):
     """Sentence on the first figure."""
-    return (f"Trained on equally many clips, the CNN reaches {get_uar(summary, 'size-matched-random')} % UAR under a "
-            f"random split and {get_uar(summary, 'size-matched-speakers')} % on unseen speakers "
+    return (f"Trained on equally many clips, the CNN with attention reaches "
+            f"{get_uar(summary, 'size-matched-random')} % UAR under a random split and "
+            f"{get_uar(summary, 'size-matched-speakers')} % on unseen speakers "
             f"({get_uar(summary, 'speaker-independent')} % with the full training set).")
 
 
@@ -62,17 +72,81 @@ def overview(summaries):
     return format_markdown_table(pd.DataFrame(rows))
 
 
+def format_matrix(matrix, digits=1):
+    """Format a table of numbers with its index as Markdown; NaN is a dash."""
+    text = matrix.map(lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}")
+    return format_markdown_table(text.rename_axis(columns=None).reset_index())
+
+
+def several_corpora():
+    """Tables of cross-corpus and leave-one-corpus-out evaluation and of the learning curve."""
+    four, shared = load_summary(MULTI_CORPUS, FOUR_EMOTIONS), load_summary(MULTI_CORPUS)
+    names = ", ".join(FOUR_EMOTIONS)
+    blocks = []
+    for model in sorted(select(four, split="cross-corpus")["model"].unique()):
+        blocks += [f"**Cross-corpus matrix of `{model}`: UAR (%) over {names}, chance 25 %; a row per training corpus, "
+                   "a column per test corpus**", format_matrix(tables.cross_corpus_matrix(four, model))]
+    blocks += [f"**Leave-one-corpus-out, UAR (%) over {names}, chance 25 %**",
+               format_matrix(tables.leave_one_corpus_out_table(four)),
+               "**Leave-one-corpus-out, UAR (%) over all emotions that the test and the training corpora share**",
+               format_matrix(_with_chance(tables.leave_one_corpus_out_table(shared), shared)),
+               "**Leave-one-corpus-out, accuracy of gender (%)**",
+               format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender")),
+               f"**Learning curve: UAR (%) over {names} by number of training speakers from all other corpora, at most "
+               "30 clips each**", format_matrix(tables.learning_curve_table(four))]
+    return "\n\n".join(blocks)
+
+
+def _with_chance(table, summary):
+    rows = select(summary, split="leave-one-corpus-out", target="emotion").drop_duplicates("test_corpus")
+    chance = rows.set_index(rows["test_corpus"].map(tables.corpus_title))["chance"]
+    return table.assign(chance=100 * chance.reindex(table.index))
+
+
+def ablations():
+    """Tables of the steps from the plain CNN and LSTM to the strong ones."""
+    rows = select(load_predictions("ravdess"), **HEADLINE)
+    return "\n\n".join(format_markdown_table(tables.ablation_table(rows, base, last))
+                       for base, last in (("cnn", "cnn_attention"), ("lstm", "crnn")))
+
+
+def comparisons():
+    """Table of differences in UAR between pairs of models on unseen speakers of RAVDESS."""
+    rows = select(load_predictions("ravdess"), **HEADLINE)
+    pairs = [("cnn", "svm"), ("cnn", "mlp"), ("cnn", "lstm"), ("svm_compare", "svm"), ("cnn_attention", "cnn"),
+             ("cnn_attention", "svm_compare"), ("ensemble_weighted", "cnn_attention")]
+    differences = [[100 * value for value in compare_models(rows, *pair)] for pair in pairs]
+    return format_markdown_table(pd.DataFrame([
+        {"models": f"{model} − {baseline}", "difference in UAR": f"{mean:+.1f}",
+         "95 % CI": f"{low:+.1f} to {high:+.1f}"}
+        for (model, baseline), (mean, low, high) in zip(pairs, differences, strict=True)]))
+
+
+def models():
+    """Table of parameters, training time and number of tuning trials of each model."""
+    selection = pd.read_csv(RESULTS / "ravdess" / "model_selection.csv")["model"].value_counts()
+    records = {record["model"]: record for record in read_json("results/ravdess/run_metadata.json")
+               if record["split"] == "speaker-independent" and record["target"] == "emotion"}
+    return format_markdown_table(pd.DataFrame([{
+        "model": name, "parameters": f"{record['n_parameters']:,}" if "n_parameters" in record else "–",
+        "training per fold": format_duration(60 * record["core_minutes"] / record["n_runs"]),
+        "tuning trials": str(selection.get(name, 0))}
+        for name in OVERVIEW_MODELS if (record := records.get(name))]))
+
+
 def other_speakers():
     """UAR on the actors that are in no validation set."""
     validation = {f"{actor:02d}" for fold in RAVDESS_VALIDATION_ACTORS for actor in fold}
     rows = select(load_predictions("ravdess"), **HEADLINE)
     uar = summarize(rows[~rows["speaker"].isin(validation)]).set_index("model")["uar"]
-    return ", ".join(f"{model} {format_percent(uar[model])} %" for model in (*MAIN_MODELS, "ensemble"))
+    models = ("tdnn", "crnn", "cnn_attention", "ensemble")
+    return ", ".join(f"{model} {format_percent(uar[model])} %" for model in models)
 
 
 def test_access():
     """Number of test-set evaluations of each model in the README's table."""
     log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv"), **HEADLINE)
+    log = log[~log["model"].isin(ABLATIONS)]
     return ", ".join(f"{model} {count}" for model, count in log["model"].value_counts().items())
 
 
@@ -80,7 +154,7 @@ def test_access():
 
 def hours():
     """Time that all published runs take on two cores."""
-    minutes = [record["core_minutes"] for corpus in CORPUS_TITLES
+    minutes = [record["core_minutes"] for corpus in (*CORPUS_TITLES, MULTI_CORPUS)
                for record in read_json(f"results/{corpus}/run_metadata.json")]
     return f"{sum(minutes) / 120:.1f}"
 
@@ -144,7 +218,7 @@ def channel_robustness():
     uar = 100 * pd.DataFrame({condition: summarize(select(rows, condition=condition)).set_index("model")["uar"]
                               for condition in conditions}).T
     columns = {}
-    for model in ("cnn", "cnn_robust"):
+    for model in ("cnn_attention", "cnn_robust"):
         columns[f"{model} UAR"] = uar[model].map("{:.1f}".format)
         columns[f"{model} change"] = (uar[model] - uar.loc["clean", model]).map("{:+.1f}".format)
     flagged = select(rows, model="cnn_robust").set_index("condition")["ood_score"] > 1

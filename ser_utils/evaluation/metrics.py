@@ -193,6 +193,41 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     return tuple(np.quantile(uar, [tail, 1 - tail]).tolist())
 
 
+def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
+    """Compute the difference in UAR between two models, with a paired bootstrap confidence interval over speakers.
+
+    Both models are scored on the same resamples of speakers, so differences between speakers cancel.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Rows of both models on the same clips.
+    model, baseline : str
+    level : float in (0, 1)
+        Confidence level.
+    n_resamples : int > 0
+
+    Returns
+    -------
+    tuple of float
+        Difference (model minus baseline), lower and upper bound.
+
+    Raises
+    ------
+    ValueError
+        If the models were tested on different speakers.
+    """
+    first, second = (predictions[predictions["model"] == name] for name in (model, baseline))
+    if set(first["speaker"]) != set(second["speaker"]):
+        raise ValueError(f"{model} and {baseline} were tested on different speakers; select rows of one split")
+    uar = [unweighted_average_recall(_count(rows, ["seed"])).mean() for rows in (first, second)]
+    resampled = [unweighted_average_recall(resample_speakers(rows, n_resamples)).mean(axis=0)
+                 for rows in (first, second)]
+    tail = (1 - level) / 2
+    low, high = np.quantile(resampled[0] - resampled[1], [tail, 1 - tail])
+    return float(uar[0] - uar[1]), float(low), float(high)
+
+
 def gender_accuracy(predictions):
     """Compute the accuracy of the gender that ten classes of gender and emotion imply.
 
@@ -229,8 +264,10 @@ def summarize(predictions):
 
     Examples
     --------
-    >>> table = pd.DataFrame({"model": "m", "split": "random-split", "train_corpus": "c", "test_corpus": "c", "target": "emotion", "seed": 0,
-    ...     "fold": 0, "clip": ["a", "b"], "speaker": "s", "label": ["calm", "sad"], "p_calm": 0.6, "p_sad": 0.4})
+    >>> table = pd.DataFrame({
+    ...     "model": "m", "split": "random-split", "train_corpus": "c", "test_corpus": "c", "target": "emotion",
+    ...     "seed": 0, "fold": 0, "clip": ["a", "b"], "speaker": "s", "label": ["calm", "sad"], "p_calm": 0.6,
+    ...     "p_sad": 0.4})
     >>> summarize(table)[["model", "n_clips", "uar", "chance"]].to_dict("records")
     [{'model': 'm', 'n_clips': 2, 'uar': 0.5, 'chance': 0.5}]
     """

@@ -181,7 +181,7 @@ def log_test_access(folder, runs, data, **columns):
     runs : list of Run
     data : FeatureSet
     **columns
-        Further columns of the log, such as `condition`, or another value for `corpus`.
+        Further columns of the log, such as `condition`, or another value for `corpus` or `settings`.
 
     Returns
     -------
@@ -193,7 +193,8 @@ def log_test_access(folder, runs, data, **columns):
     new = [{"date": now, "commit": _git("rev-parse", "HEAD") or "none", "corpus": corpus_name(data.clips),
             **dict(zip(RUN_KEYS, key, strict=True)), **columns,
             **{f"{name}s": " ".join(map(str, sorted(set(part[name])))) for name in ("seed", "fold")},
-            "settings": get_model(key[0]).settings, "features_digest": data.digest, "uar": None}
+            "settings": columns.get("settings") or get_model(key[0]).settings, "features_digest": data.digest,
+            "uar": None}
            for key, part in pd.DataFrame(map(asdict, runs)).groupby(RUN_KEYS, sort=False)]
     log = pd.concat([*log, pd.DataFrame(new)], ignore_index=True)
     write_atomic(path, to_csv_bytes(log))

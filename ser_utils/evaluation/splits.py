@@ -391,7 +391,7 @@ def _split_corpora(clips, target, folds, norm_by):
     speakers = {name: set(rows["speaker"].dropna()) for name, rows in clips.groupby("corpus")}
     if norm_by == "speaker":
         _get_speakers(clips)
-    splits = []
+    splits: list[Split] = []
     for train, test in folds:
         pairs = [(a, b) for a in train for b in test if not speakers[a] & speakers[b]]
         train = [name for name in train if any(name == a for a, _ in pairs)]
@@ -438,7 +438,7 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
     """
     has_label = pd.notna(get_labels(clips, target))
     is_held_out = clips["corpus"].isin(HELD_OUT_CORPORA).to_numpy()
-    splits = []
+    splits: list[Split] = []
     for fold, actors in enumerate(RAVDESS_TEST_ACTORS):
         is_actor = clips["speaker"].isin([f"ravdess/{actor:02d}" for actor in actors]).to_numpy()
         available = clips[has_label & ~is_held_out & ~is_actor].sample(frac=1, random_state=seed + fold)

@@ -3,8 +3,9 @@
 import pandas as pd
 
 from ser_utils.datasets.core import DATASETS, TARGETS
-from ser_utils.evaluation.metrics import KEYS
+from ser_utils.evaluation.metrics import KEYS, compare_models, summarize
 from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, TRAIN_SPEAKERS, UNSEEN_SPEAKER_SPLITS
+from ser_utils.models.registry import ABLATIONS
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
 ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
@@ -111,7 +112,8 @@ def _heading(summary, split, test_corpus, target):
 def result_tables(summary):
     """Convert a summary to tables of text, one per split, test corpus and target, sorted by UAR.
 
-    The size-matched splits and the training subsets are columns of one table each.
+    The size-matched splits and the training subsets are columns of one table each. Models of `ABLATIONS` and results of
+    several corpora are left out; they have tables of other shapes.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def result_tables(summary):
     list of (str, pd.DataFrame)
         Heading and table.
     """
-    tables = []
+    tables, summary = [], summary[~summary["model"].isin(ABLATIONS)]
     for key, heading in get_headings(summary).items():
         rows = summary[(summary[["split", "test_corpus", "target"]] == list(key)).all(axis=1)].sort_values("uar")
         best = rows.iloc[-1]
@@ -170,6 +172,37 @@ def pivot_splits(summary, titles):
     pivot = rows.assign(title=rows["split"].map(titles), text=texts).pivot_table(
         "text", "model", "title", aggfunc="first", fill_value="–").reindex(order)
     return pivot.reindex(columns=titles.values(), fill_value="–").rename_axis(columns=None).reset_index()
+
+
+def ablation_table(predictions, base, last):
+    """Compute the UAR of each step from a plain to a strong network, and its difference from the step before.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        Rows of one split and target.
+    base, last : str
+        First and last model, such as "cnn" and "cnn_attention"; the models between are those of `ABLATIONS`.
+
+    Returns
+    -------
+    pd.DataFrame
+        Text; differences with a paired bootstrap confidence interval over speakers, on the seeds of both models.
+    """
+    steps = [base, *(name for name in ABLATIONS if name.startswith(f"{base}+")), last]
+    rows = []
+    for before, model in zip([None, *steps], steps, strict=False):
+        part = predictions[predictions["model"].isin([before, model])]
+        seeds = set.intersection(*(set(one["seed"]) for _, one in part.groupby("model")))
+        part = part[part["seed"].isin(seeds)]
+        result = summarize(part[part["model"] == model]).iloc[0]
+        difference = ["–"] if before is None else compare_models(part, model, before)
+        rows.append({"model": model, "UAR": format_percent(result["uar"]),
+                     "95 % CI": _format_pair(result["ci_low"], "–", result["ci_high"]),
+                     "difference": difference[0] if before is None else
+                     "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference)),
+                     "seeds": str(len(seeds))})
+    return pd.DataFrame(rows)
 
 
 def corpus_title(name):

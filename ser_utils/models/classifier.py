@@ -177,8 +177,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             if validation_data is not None:
                 validation_data = self.prepare(validation_data[0]), self._one_hot(validation_data[1])
             callbacks = [_progress_bar(self.network_.name)] if self.progress else []
-            self.history_ = self.network_.fit(batches, epochs=self._count_epochs(len(batches)), verbose=0, callbacks=callbacks,
-                                              validation_data=validation_data).history
+            self.history_ = self.network_.fit(batches, epochs=self._count_epochs(len(batches)), verbose=0,
+                                              callbacks=callbacks, validation_data=validation_data).history
         return self
 
     def predict_proba(self, X):

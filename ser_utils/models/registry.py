@@ -108,9 +108,9 @@ def get_model(name):
     Parameters
     ----------
     name : str
-        A name in `MODELS` or `ABLATIONS`, or ``package.module:Estimator`` for a class, function or instance that can be imported.
-        Estimators of two-dimensional input are wrapped by `functional_pipeline`; those whose ``__sklearn_tags__`` set
-        ``input_tags.two_d_array`` to False are fitted on the list of sequences.
+        A name in `MODELS` or `ABLATIONS`, or ``package.module:Estimator`` for a class, function or instance that can be
+        imported. Estimators of two-dimensional input are wrapped by `functional_pipeline`; those whose
+        ``__sklearn_tags__`` set ``input_tags.two_d_array`` to False are fitted on the list of sequences.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def _original_cnn():
 
 
 # Selected by nested cross-validation (results/ravdess/model_selection.csv)
-PLAIN_PARAMS = {
+PLAIN_PARAMS: dict[str, dict] = {
     "mlp": {"network_kwargs": {"units": 512}},
     "lstm": {"network_kwargs": {"pooling": "last", "dropout": 0.5}, "epochs": 20, "batch_size": 32},
     "cnn": {"network_kwargs": {"width": 256}}}
@@ -203,7 +203,8 @@ def _network(name):
 def _cnn_robust():
     """For emotion recognition with other microphones, rooms and levels."""
     return SequenceClassifier("cnn_attention", {"dropout": 0.1}, n_mfcc=N_MFCC, crop_frames=176, epochs=60,
-                              max_steps=MAX_STEPS, batch_size=16, normalize_level=True, tta_warps=TTA_WARPS, augment=ChannelAugment(**asdict(AUGMENT)))
+                              max_steps=MAX_STEPS, batch_size=16, normalize_level=True, tta_warps=TTA_WARPS,
+                              augment=ChannelAugment(**asdict(AUGMENT)))
 
 
 def _cnn_robust_gender():
@@ -215,7 +216,8 @@ def _cnn_robust_gender():
 
 def _ablation(base, steps):
     """Models between a plain and a strong network: each adds one step to the model before it."""
-    name, params, augment, specs = base, {}, Augment(), []
+    name, augment, specs = base, Augment(), []
+    params: dict = {}
     for step, change in steps:
         name = f"{name}+{step}"
         augment = replace(augment, **change.get("augment", {}))
@@ -229,7 +231,8 @@ AUGMENT_STEPS = [(step, {"augment": {field: getattr(AUGMENT, field)}}) for step,
 MODELS = {spec.name: spec for spec in (
     ModelSpec("chance", lambda: functional_pipeline(DummyClassifier(strategy="prior"))),
     ModelSpec("svm", _svm), ModelSpec("svm_egemaps", partial(_svm_opensmile, 88), "egemaps"),
-    ModelSpec("svm_compare", partial(_svm_opensmile, 6373), "compare"), ModelSpec("original_cnn", _original_cnn, "contours"),
+    ModelSpec("svm_compare", partial(_svm_opensmile, 6373), "compare"),
+    ModelSpec("original_cnn", _original_cnn, "contours"),
     *(ModelSpec(name, partial(_plain, name)) for name in ("mlp", "lstm", "cnn")),
     *(ModelSpec(name, partial(_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
