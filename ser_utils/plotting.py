@@ -15,10 +15,12 @@ SEQUENTIAL_CMAP = "Blues"  # light to dark, so that zero recedes into the page
 DIVERGING_CMAP = "PuOr"  # for signed values; its ends differ under every color vision deficiency
 SPECTROGRAM_CMAP = "magma"  # librosa's
 COLORS = ["#0072B2", "#BB7700", "#779966", "#AA3311", "#3399DD", "#994477", "#000000"]
-MARKERS = "os^DvPX*"
-MODEL_COLORS = {"chance": "#777777", "svm": "#D55E00", "original_cnn": "#000000", "mlp": "#11AA66", "lstm": "#882255",
-                "cnn": "#0072B2", "tdnn": "#44CC99", "crnn": "#CC6688", "cnn_attention": "#56B4E9",
-                "cnn_robust": "#4422AA", "ensemble": "#665522"}
+MARKERS = "os^DvPX*<>hpdH"
+MODEL_COLORS = {
+    "chance": "#777777", "svm": "#D55E00", "original_cnn": "#000000", "mlp": "#11AA66", "lstm": "#882255",
+    "cnn": "#0072B2", "cnn_robust": "#4422AA", "ensemble": "#665522", "svm_egemaps": "#660000",
+    "svm_compare": "#9977FF", "tdnn": "#660066", "crnn": "#AA88BB", "cnn_attention": "#3322FF",
+    "ensemble_weighted": "#333333"}
 EMOTION_COLORS = dict(zip(EMOTIONS, (
     "#666666", "#229977", "#BB8811", "#4455FF", "#CC1133", "#7733AA", "#006600", "#DD44AA"), strict=True))
 GENDER_COLORS = {"female": "#D55E00", "male": "#2A4B8D"}

@@ -151,7 +151,7 @@ def masked_mean(x, mask):
     -------
     tensor [shape=(batch, n_channels)]
     """
-    return ops.sum(x * mask, axis=1) / ops.sum(mask, axis=1)
+    return ops.sum(x * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)  # a clip of one frame has no change
 
 
 def functionals(x, mask):
