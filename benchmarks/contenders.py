@@ -29,7 +29,7 @@ from ser_utils.models.registry import DEPLOYED, N_MFCC, get_model
 
 N_JOBS, N_FOLDS, N_CLASSES = 2, 2, 8
 N_EPOCHS = 4  # the published models are trained for 40
-BATCH_SIZE, CROP_FRAMES = 16, 144  # of the CNN and the LSTM
+BATCH_SIZE, CROP_FRAMES = 16, 144  # of the published networks
 
 
 def extract_mfcc(folder):
@@ -142,7 +142,7 @@ def train_short_clips(name, padding):
 
 
 def train_folds(n_jobs):
-    """Train one epoch of the CNN on each of two folds and predict, in `n_jobs` processes of one thread each."""
+    """Train one epoch of `cnn_attention` on each of two folds and predict, in `n_jobs` processes of one thread each."""
     folds = range(N_FOLDS)  # all of them also to warm up, so that every process has imported TensorFlow
     return partial(_map_parallel, _train_fold, n_jobs=int(n_jobs)), folds, folds
 
@@ -151,7 +151,7 @@ def _train_fold(fold):
     use_single_thread()
     data = features.load_features()
     split = speaker_independent(data.clips)[fold]
-    classifier = get_model("cnn").build(0).set_params(epochs=1)
+    classifier = get_model("cnn_attention").build(0).set_params(epochs=1)
     return fit_predict(classifier, data.sequences, get_labels(data.clips), split.train, split.validation)[0]
 
 

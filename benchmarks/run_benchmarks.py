@@ -32,6 +32,7 @@ BENCH_PYTHON = ROOT / "build" / "bench" / "bin" / "python"  # has the packages o
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
 EXTERNAL = ("extract_original", "extract_opensmile")  # the contenders that need them
 CLIP = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
+NETWORKS = ("cnn_attention", "crnn")  # trained with augmentation
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class Benchmark:
 
 def list_benchmarks(recordings, models):
     """List all benchmarks, on a folder of recordings and the folder that `prepare_models` filled."""
-    training = [Benchmark(f"{name.upper()}, four epochs", ("train_classifier", name), (
+    training = [Benchmark(f"{name}, four epochs", ("train_classifier", name), (
         Baseline("model.fit on padded arrays, one thread", ("train_padded", name, "one")),
         Baseline("model.fit on padded arrays, TensorFlow's threads", ("train_padded", name, "default"))))
-        for name in ("cnn", "lstm")]
+        for name in NETWORKS]
     return [
         Benchmark("MFCC of WAV recordings, two processes", ("extract_mfcc", recordings), (
             Baseline("librosa under joblib, two processes", ("extract_librosa", recordings), 1e-3),
@@ -69,7 +70,7 @@ def list_benchmarks(recordings, models):
             Baseline("ser extract", ("extract_features", recordings), 0.0),
             Baseline("ser extract --no-f0", ("extract_features", recordings, "no-f0"), 0.0))),
         *training,
-        Benchmark("CNN, one epoch on each of two folds, two processes", ("train_folds", 2), (
+        Benchmark("cnn_attention, one epoch on each of two folds, two processes", ("train_folds", 2), (
             Baseline("one process", ("train_folds", 1), 0.0),)),
         Benchmark("ser predict of one file, cold process", ("predict", CLIP), (
             Baseline("Keras and TensorFlow", ("predict_keras", CLIP, models)),), n_turns=5, is_cold=True),
@@ -79,8 +80,8 @@ def list_benchmarks(recordings, models):
 
 def list_equality_checks():
     """List benchmarks of which only the difference counts."""
-    for name in ("cnn", "lstm"):
-        title = f"{name.upper()}, loss of one epoch with clips padded to 144 and to 288 frames"
+    for name in NETWORKS:
+        title = f"{name}, loss of one epoch with clips padded to 144 and to 288 frames"
         baseline = Baseline(title, ("train_short_clips", name, 2), 1e-3)
         yield Benchmark(title, ("train_short_clips", name, 1), (baseline,), n_turns=1)
 

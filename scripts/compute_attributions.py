@@ -1,9 +1,9 @@
-"""Compute which frequency bands and time segments the published CNN relies on; writes results/ravdess/attributions.npz.
+"""Compute which frequency bands and time segments `cnn_attention` relies on; writes results/ravdess/attributions.npz.
 
     python scripts/compute_attributions.py
 
-Retrains the CNN on each speaker-independent fold with seed 0, compares its probabilities with the published ones, and
-attributes the log-odds of the true class of each test clip by occlusion (`ser_utils.explain`) and by integrated
+Retrains the model on each speaker-independent fold with seed 0, compares its probabilities with the published ones,
+and attributes the log-odds of the true class of each test clip by occlusion (`ser_utils.explain`) and by integrated
 gradients. The baseline of both is the mean log-mel spectrum of the training clips. Test-time augmentation is switched
 off. The test clips are used neither for model selection nor for a score.
 """
@@ -23,7 +23,7 @@ from ser_utils.features.store import load_features
 from ser_utils.models.classifier import use_single_thread
 from ser_utils.models.registry import get_model
 
-MODEL, SEED, SPLIT = "cnn", 0, "speaker-independent"
+MODEL, SEED, SPLIT = "cnn_attention", 0, "speaker-independent"
 N_STEPS = 32
 OUT = RESULTS / "ravdess" / "attributions.npz"
 

@@ -103,6 +103,13 @@ def _with_chance(table, summary):
     return table.assign(chance=100 * chance.reindex(table.index))
 
 
+def corpora():
+    """Table of UAR and gender accuracy on corpora that were left out of the training."""
+    emotion = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS))
+    gender = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), "accuracy", "gender")
+    return format_matrix(emotion.add_prefix("UAR ").join(gender.add_prefix("gender accuracy ")))
+
+
 def ablations():
     """Tables of the steps from the plain CNN and LSTM to the strong ones."""
     rows = select(load_predictions("ravdess"), **HEADLINE)

@@ -1,4 +1,4 @@
-"""Evaluate `cnn` and `cnn_robust` on distorted recordings of unseen speakers, and the deployed models on EMO-DB.
+"""Evaluate `cnn_attention` and `cnn_robust` on distorted clips of unseen speakers, and the deployed models on EMO-DB.
 
     python scripts/evaluate_robustness.py RAVDESS EMODB
 
@@ -29,7 +29,7 @@ from ser_utils.models.classifier import use_single_thread
 from ser_utils.models.registry import DEPLOYED, get_model
 
 BUILD, RESULTS = Path("build/robustness"), results.RESULTS / "robustness"
-MODELS = ("cnn_robust", "cnn")
+MODELS = ("cnn_robust", "cnn_attention")
 NORMALIZATIONS = ("speaker-normalized", "not normalized")  # conditions of the split enrollment-normalized
 CROSS_CORPUS = [Run(model, "cross-corpus", target, 0, 0, "test") for target, model in DEPLOYED.items()]
 

@@ -1,14 +1,15 @@
-"""Fit the weights of the ensemble on validation speakers, and evaluate it on the test speakers of RAVDESS.
+"""Fit the weights of the ensemble on validation speakers of RAVDESS, and evaluate it on test speakers.
 
-    python scripts/fit_ensemble.py [--features DIR]
+    python scripts/fit_ensemble.py --features RAVDESS_DIR [EMODB_DIR]
 
-The members are trained on the training speakers of each fold and predict its validation speakers (cached in
+The members are trained on the training speakers of each RAVDESS fold and predict its validation speakers (cached in
 build/runs). Their weights in the fold maximize the likelihood of these validation labels. With these weights the
-published test predictions of the members are averaged and added to results/ravdess as `ensemble_weighted`.
+published test predictions of the members, averaged over their seeds, are added to results/ravdess as
+`ensemble_weighted`. In results/emodb, the mean weights over the RAVDESS folds are used. The features must include
+egemaps and compare.
 """
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,12 @@ import pandas as pd
 from ser_utils._utils.files import to_csv_bytes, write_atomic
 from ser_utils.evaluation import results
 from ser_utils.evaluation.experiment import Run, concat_predictions, plan_runs, run_experiment
-from ser_utils.evaluation.metrics import get_class_names
-from ser_utils.features.store import RAVDESS_FEATURES, load_features
+from ser_utils.evaluation.metrics import get_class_names, summarize
+from ser_utils.features.store import load_features
 
 NAME = "ensemble_weighted"
-MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention")
+MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "cnn", "tdnn", "crnn", "cnn_attention")
+SPLITS = {"ravdess": "speaker-independent", "emodb": "leave-one-speaker-out"}
 PSEUDO_CLIPS = 10  # per member, of a symmetric Dirichlet prior on the weights
 N_ITERATIONS = 300
 
@@ -64,7 +66,7 @@ def true_class_probabilities(predictions):
 
 
 def combine(predictions, weights):
-    """Average the members' probabilities; a member that was trained with one seed serves all seeds.
+    """Average the probabilities of each member over its seeds, then those of the members with their weights.
 
     Parameters
     ----------
@@ -76,40 +78,61 @@ def combine(predictions, weights):
     Returns
     -------
     pd.DataFrame
+        Predictions of `ensemble_weighted`, seed 0.
     """
     columns = [name for name in predictions if name.startswith("p_")]
-    n_seeds = predictions.groupby("model")["seed"].nunique()
-    parts = []
-    for seed in range(n_seeds.max()):
-        is_seed = predictions["seed"] == predictions["model"].map(lambda model, seed=seed: seed % n_seeds[model])
-        rows = predictions[is_seed].merge(weights, on=["fold", "model"])
-        rows[columns] = rows[columns].mul(rows["weight"], axis=0)
-        keys = [name for name in predictions if name not in ("model", "seed", *columns)]
-        parts.append(rows.groupby(keys, sort=False)[columns].sum().reset_index().assign(model=NAME, seed=seed))
-    return pd.concat(parts)[predictions.columns].round(dict.fromkeys(columns, 5))
+    keys = [name for name in predictions if name not in ("model", "seed", *columns)]
+    members = predictions.groupby(["model", *keys], sort=False)[columns].mean().reset_index()
+    members = members.merge(weights, on=["fold", "model"])
+    members[columns] = members[columns].mul(members["weight"], axis=0)
+    combined = members.groupby(keys, sort=False)[columns].sum().reset_index().assign(model=NAME, seed=0)
+    return combined[predictions.columns].round(dict.fromkeys(columns, 5))
+
+
+def evaluate(data, weights):
+    """Store the predictions of the ensemble on one corpus, and log the test-set evaluation.
+
+    Parameters
+    ----------
+    data : FeatureSet
+        Features of the corpus.
+    weights : pd.DataFrame
+        Columns fold, model and weight.
+
+    Returns
+    -------
+    float
+        UAR.
+    """
+    corpus = results.corpus_name(data.clips)
+    folder, split = results.RESULTS / corpus, SPLITS[corpus]
+    stored = results.load_predictions(folder)
+    rows = stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)]
+    if set(weights["fold"]) != set(rows["fold"]):  # of another corpus
+        mean = weights.groupby("model", sort=False)["weight"].mean().reset_index()
+        weights = rows[["fold"]].drop_duplicates().merge(mean, how="cross")
+    combined = combine(rows, weights)
+    runs = [Run(NAME, split, "emotion", 0, fold, "test") for fold in combined["fold"].unique()]
+    log = results.log_test_access(folder, runs, data, settings=f"{', '.join(MEMBERS)}; ravdess/ensemble_weights.csv")
+    results.save_predictions(folder, {"emotion": concat_predictions([stored[stored["model"] != NAME], combined])})
+    results.log_test_scores(folder, log, [combined])
+    return float(summarize(combined)["uar"].iloc[-1])
 
 
 def main():
-    """Fit the weights, print them, and store the predictions of the ensemble with a log entry."""
+    """Fit and print the weights, and evaluate the ensemble."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", default=RAVDESS_FEATURES, help="RAVDESS features with egemaps and compare")
-    options = parser.parse_args()
-    data, folder = load_features(options.features), results.RESULTS / "ravdess"
-    validation, _ = run_experiment(plan_runs(MEMBERS, clips=data.clips), options.features)
+    parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS first")
+    ravdess, *others = parser.parse_args().features
+    data = load_features(ravdess)
+    validation, _ = run_experiment(plan_runs(MEMBERS, clips=data.clips), ravdess)
     weights = pd.concat([
         pd.DataFrame({"fold": fold, "model": MEMBERS, "weight": fit_weights(true_class_probabilities(rows).to_numpy())})
         for fold, rows in validation["emotion"].groupby("fold")]).round(4)
-    write_atomic(folder / "ensemble_weights.csv", to_csv_bytes(weights))
+    write_atomic(results.RESULTS / "ravdess" / "ensemble_weights.csv", to_csv_bytes(weights))
     print(weights.pivot(index="model", columns="fold", values="weight").loc[list(MEMBERS)].to_string())
-    stored = results.load_predictions(folder)
-    is_member = stored["model"].isin(MEMBERS) & (stored["split"] == "speaker-independent")
-    combined = combine(stored[is_member], weights)
-    runs = [Run(NAME, "speaker-independent", "emotion", seed, fold, "test")
-            for seed, fold in combined[["seed", "fold"]].drop_duplicates().itertuples(index=False)]
-    log = results.log_test_access(folder, runs, data, settings=f"weights of {', '.join(MEMBERS)}: ensemble_weights.csv")
-    results.save_predictions(folder, {"emotion": concat_predictions([stored[stored["model"] != NAME], combined])})
-    results.log_test_scores(folder, log, [combined])
-    print(Path(folder).name, log.iloc[-1][["model", "uar"]].to_dict())
+    for one in (data, *map(load_features, others)):
+        print(f"{results.corpus_name(one.clips)}: {NAME} {100 * evaluate(one, weights):.1f} % UAR")
 
 
 if __name__ == "__main__":

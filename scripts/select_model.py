@@ -1,6 +1,6 @@
 """Compare configurations by nested cross-validation, without any test speaker.
 
-    python scripts/select_model.py cnn lstm my.module:Estimator
+    python scripts/select_model.py cnn cnn_attention my.module:Estimator
 
 In the split "nested-cv" every pair of test groups is predicted by models trained on all other speakers. The choice for
 fold k uses only predictions of other groups by models trained without group k, so it is independent of the test

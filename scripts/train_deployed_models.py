@@ -3,9 +3,9 @@
     python scripts/train_deployed_models.py [RECORDING ...]
 
 Writes emotion.onnx, gender.onnx, model_info.json and SHA256SUMS. The configurations are `cnn_robust` and
-`cnn_robust_gender`. Temperature, calibration error and the limit of the out-of-distribution score come from clips of
-unseen speakers. Each RECORDING without speech, such as music, is added to the evaluation of out-of-distribution
-detection. EMO-DB is not used.
+`cnn_robust_gender`, both with the network `cnn_attention`. Temperature, calibration error and the limit of the
+out-of-distribution score come from clips of unseen speakers. Each RECORDING without speech, such as music, is added to
+the evaluation of out-of-distribution detection. EMO-DB is not used.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ser_utils import audio
 from ser_utils._utils.files import write_atomic, write_checksums
+from ser_utils.datasets.core import DATASETS
 from ser_utils.evaluation import metrics, results, splits
 from ser_utils.features.spectral import mean_std, mfcc, mfcc_dynamics
 from ser_utils.features.store import load_features
@@ -159,6 +160,9 @@ def train_and_export(target, features, folder, temperature, limit):
     """
     import export_onnx
 
+    corpora = [DATASETS[name] for name in features.clips["corpus"].unique()]
+    if refused := [corpus.title for corpus in corpora if not corpus.allows_derivatives]:
+        raise ValueError(f"the licence of {', '.join(refused)} forbids derivatives; train shipped models without it")
     labels = splits.get_labels(features.clips, target).astype(str)
     classifier = get_model(DEPLOYED[target]).build(0).set_params(progress=True).fit(features.sequences, labels)
     options, more = {}, {}

@@ -34,6 +34,7 @@ def pages():
     texts = {
         "README.md": {
             "leakage": parts.leakage(ravdess), "results": parts.headline(ravdess),
+            "corpora": parts.corpora(),
             "setup_time": parts.step_duration("set up"), "run_time": parts.step_duration("full report")},
         "docs/methods.md": {
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),

@@ -222,9 +222,10 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
     "evaluate": (
         _evaluate, "train models and evaluate them on unseen speakers",
         "  ser evaluate --model svm cnn\n  ser evaluate --model my_package.models:Classifier --fold 0\n"
-        "  ser evaluate --features data/ravdess build/features/emodb --split cross-corpus --model cnn --test", {
+        "  ser evaluate --features data/ravdess build/features/emodb --split cross-corpus --model cnn_robust --test", {
             "--model": {"nargs": "+", "metavar": "NAME",
-                        "help": "chance, svm, original_cnn, mlp, lstm, cnn, cnn_robust, or a scikit-learn classifier "
+                        "help": "chance, svm, svm_egemaps, svm_compare, original_cnn, mlp, lstm, cnn, tdnn, crnn, "
+                                "cnn_attention, cnn_robust, cnn_robust_gender, or a scikit-learn classifier "
                                 "package.module:Class (default: mlp lstm cnn; with --test, all published runs)"},
             "--split": {"nargs": "+", "metavar": "NAME",
                         "help": "default: speaker-independent; an unknown name lists all splits"},
@@ -232,7 +233,8 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
             "--seed": {"nargs": "+", "type": int, "metavar": "N", "help": "default: 0"},
             "--fold": {"nargs": "+", "type": int, "metavar": "N", "help": "default: all folds"},
             "--features": {"nargs": "+", "metavar": "DIR",
-                           "help": "feature folders (default: data/ravdess); several for --split cross-corpus"},
+                           "help": "feature folders (default: data/ravdess); several for --split cross-corpus or "
+                                   "leave-one-corpus-out"},
             "--out": {"metavar": "DIR", "help": "predictions on the validation sets (default: build/experiment)"},
             "--test": {"action": "store_true", "help": "evaluate on the test sets, and log it in test_access.csv"},
             "--results": {"metavar": "DIR", "help": "predictions on the test sets (default: build/results)"},

@@ -283,7 +283,7 @@ def restrict_to_common_classes(probabilities, train_classes, labels, corpora):
     parts = []
     for _, rows in probabilities.groupby(corpora, sort=False):
         common = set(train_classes) & set(labels[rows.index])
-        kept = rows.where(rows.columns.isin(common))
+        kept = rows.loc[:, rows.columns.isin(common)].reindex(columns=rows.columns)
         parts.append(kept.div(kept.sum(axis=1).clip(lower=1e-9), axis=0))
     return pd.concat(parts).loc[probabilities.index]
 

@@ -106,7 +106,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     --------
     >>> rng = np.random.default_rng(0)
     >>> X, y = [rng.normal(size=(n_frames, 13)) for n_frames in (40, 60, 50, 70)], ["calm", "sad", "calm", "sad"]
-    >>> classifier = SequenceClassifier("mlp", {"width": 8}, epochs=1, crop_frames=64).fit(X, y)
+    >>> classifier = SequenceClassifier("mlp", {"units": 8}, epochs=1, crop_frames=64).fit(X, y)
     >>> classifier.classes_.tolist(), classifier.predict_proba(X[:3]).shape
     (['calm', 'sad'], (3, 2))
     """
