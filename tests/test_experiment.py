@@ -8,15 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import CUSTOM_MODELS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ser_utils._utils.files import read_csv
-from ser_utils.datasets.core import TARGETS
+from ser_utils.datasets.core import EMOTIONS, TARGETS
 from ser_utils.evaluation import experiment, splits
 from ser_utils.evaluation.experiment import Run
+from ser_utils.evaluation.metrics import KEYS, get_class_names
 from ser_utils.features.spectral import functionals
 from ser_utils.models import registry
 
@@ -69,6 +72,17 @@ def two_corpora(small_features):
     return replace(small_features, clips=small_features.clips.assign(corpus=corpus))
 
 
+@pytest.fixture(scope="module")
+def three_corpora(small_features):
+    """The samples as corpora a, b and c, of one or two speakers and different emotions."""
+    speaker, emotion = small_features.clips["speaker"], small_features.clips["emotion"]
+    names = dict(zip(sorted(speaker.unique()), "aabc", strict=True))
+    corpus = speaker.map(names)
+    emotion = emotion.where(corpus != "b", emotion.replace({"calm": "bored"}))
+    emotion = emotion.where(corpus != "c", emotion.replace({"calm": "bored", "disgust": "sad"}))
+    return replace(small_features, clips=small_features.clips.assign(corpus=corpus, emotion=emotion))
+
+
 @pytest.mark.parametrize(("arguments", "change", "message"), [
     ({"models": ["nonsense"]}, {}, "model 'nonsense'"),
     ({"splits": ["nonsense"]}, {}, "split 'nonsense'"),
@@ -115,14 +129,45 @@ def test_execute_run_trains_and_predicts_the_rows_of_the_split(two_corpora, spy,
         for x, row in zip(spy[name], rows, strict=True):
             np.testing.assert_array_equal(x, two_corpora.sequences[row])
     expected = two_corpora.clips.iloc[test].reset_index().assign(
-        model="spy", split=run.split, test_corpus="a-b", target="emotion", seed=0, fold=2, label=lambda t: t["emotion"])
-    pd.testing.assert_frame_equal(predictions.iloc[:, :9], expected[predictions.columns[:9]], check_dtype=False)
-    assert predictions.columns[9:].tolist() == [f"p_{name}" for name in splits.get_classes(two_corpora.clips)]
+        model="spy", split=run.split, train_corpus="a-b", test_corpus="a-b", target="emotion", seed=0, fold=2,
+        label=lambda t: t["emotion"])
+    columns = [*KEYS, "seed", "fold", "clip", "speaker", "label"]
+    pd.testing.assert_frame_equal(predictions[columns], expected[columns], check_dtype=False)
+    assert predictions.columns.tolist() == columns + [f"p_{name}" for name in splits.get_classes(two_corpora.clips)]
 
 
-def test_execute_run_names_the_tested_corpus(two_corpora):
-    predictions, _ = experiment.execute_run(Run("chance", "cross-corpus", "emotion", 0, 0, "test"), two_corpora)
-    assert set(predictions["test_corpus"]) == {"b"}
+@pytest.mark.parametrize(("split", "train_corpora", "test_corpora"), [
+    ("cross-corpus", ["a", "b", "c"], [{"b", "c"}, {"a", "c"}, {"a", "b"}]),
+    ("leave-one-corpus-out", ["multiple"] * 3, [{"a"}, {"b"}, {"c"}])])
+def test_execute_run_compares_corpora_on_their_common_classes(three_corpora, split, train_corpora, test_corpora):
+    emotions = three_corpora.clips.groupby("corpus")["emotion"].agg(set)
+    for fold in range(3):
+        run = Run("chance", split, "emotion", 0, fold, "test")
+        predictions, _ = experiment.execute_run(run, three_corpora)
+        assert set(predictions["train_corpus"]) == {train_corpora[fold]}
+        assert set(predictions["test_corpus"]) == test_corpora[fold]
+        assert set(predictions.filter(like="p_")) == {f"p_{name}" for name in set.union(*emotions)}
+        for name, rows in predictions.groupby("test_corpus"):
+            known = set.union(*(emotions[corpus] for corpus in "abc" if
+                                (corpus != name if split == "leave-one-corpus-out" else corpus == train_corpora[fold])))
+            assert set(get_class_names(rows)) == set(rows["label"]) == known & emotions[name]
+            np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 99))
+def test_restrict_to_common_classes(data, seed):
+    names, rng = list(EMOTIONS), np.random.default_rng(seed)
+    train = data.draw(st.sets(st.sampled_from(names), min_size=3))
+    corpora = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=20)))
+    labels = rng.choice(sorted(train), len(corpora))
+    p = pd.DataFrame(rng.random((len(corpora), len(names))), columns=names)
+    restricted = experiment.restrict_to_common_classes(p, sorted(train), labels, corpora)
+    assert restricted.index.tolist() == p.index.tolist()
+    for row, corpus in enumerate(corpora):
+        common = [name for name in names if name in set(labels[corpora == corpus])]
+        expected = p.loc[row, common] / p.loc[row, common].sum()
+        pd.testing.assert_series_equal(restricted.loc[row].dropna(), expected, check_names=False)
 
 
 def test_execute_run_normalizes_each_speaker(small_features, spy):

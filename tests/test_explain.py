@@ -39,7 +39,7 @@ def test_sum_over_blocks_preserves_the_sum():
 
 def test_integrated_gradients_satisfy_completeness():
     X = [mfcc(RNG.normal(size=40 * 256).astype(np.float32) * scale) for scale in (0.01, 1) * 4]
-    classifier = SequenceClassifier("mlp", n_mfcc=20, crop_frames=32, epochs=2, batch_size=4,
+    classifier = SequenceClassifier("tdnn", n_mfcc=20, crop_frames=32, epochs=2, batch_size=4,
                                     learning_rate=1e-2, augment=Augment(max_log_tempo=0, max_mask_frames=0),
                                     prior_correction=False).fit(X, np.array(["soft", "loud"] * 4))
     baseline = mfcc_to_mel(np.concatenate(X)).mean(axis=0)
@@ -54,7 +54,9 @@ def test_integrated_gradients_satisfy_completeness():
 def test_published_attributions_match_the_published_predictions():
     with np.load(RESULTS / "ravdess" / "attributions.npz", allow_pickle=False) as arrays:
         arrays = dict(arrays)
-    test_clips = load_predictions("ravdess").query("model == 'cnn' and split == 'speaker-independent'")
+    predictions = load_predictions("ravdess")
+    test_clips = predictions[(predictions["model"] == compute_attributions.MODEL)
+                             & (predictions["split"] == "speaker-independent")]
     assert sorted(arrays["clip"]) == sorted(test_clips["clip"].unique())
     assert arrays["max_probability_difference"] < 1e-4  # probabilities are stored with five digits
     mean_sum = np.abs(arrays["integrated_gradients"].astype(float).sum(axis=(1, 2))).mean()

@@ -28,15 +28,16 @@ def clips(samples):
 
 @pytest.fixture(scope="module")
 def classifier(clips):
-    """A tiny CNN after one epoch, with classes of unequal frequency."""
-    classifier = SequenceClassifier("cnn", {"width": 8}, n_mfcc=40, crop_frames=64, epochs=1, batch_size=4,
+    """A tiny network of the deployed architecture after one epoch, with classes of unequal frequency."""
+    network = get_model(DEPLOYED["emotion"]).build(0).network
+    classifier = SequenceClassifier(network, {"width": 8}, n_mfcc=40, crop_frames=64, epochs=1, batch_size=4,
                                     normalize_level=True, tta_warps=(-0.1, 0.0, 0.05))
     return classifier.fit([mfcc(y) for y in clips], list("aaaabbcc"))
 
 
 @pytest.fixture(scope="module")
 def exported(classifier, small_features, tmp_path_factory):
-    """The ONNX file that the training script writes, with the tiny CNN in place of the deployed one."""
+    """The ONNX file that the training script writes, with the tiny network in place of the deployed one."""
     folder = tmp_path_factory.mktemp("onnx")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SequenceClassifier, "fit", lambda self, X, y: classifier)

@@ -204,7 +204,7 @@ def test_robustness_predictions_without_distortion_equal_the_published_ones():
     columns, robustness = [f"p_{name}" for name in EMOTIONS], load_predictions("robustness")
     assert set(distortions.CONDITIONS) < set(robustness["condition"])
     published = load_predictions("ravdess").query("split == 'speaker-independent' and seed == 0")
-    for model in ("cnn", "cnn_robust"):
+    for model in ("cnn_attention", "cnn_robust"):
         rows = robustness.query("model == @model and condition == 'not normalized'")
         expected = published[published["model"] == model].set_index("clip").loc[rows["clip"], columns]
         np.testing.assert_allclose(rows[columns], expected, atol=2e-3)

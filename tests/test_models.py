@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,9 +15,16 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from ser_utils.models import Augment, SequenceClassifier, get_model, pad_sequences, use_single_thread, vtlp
-from ser_utils.models.classifier import THREAD_VARIABLES
+from ser_utils.models.classifier import THREAD_VARIABLES, WARMUP_EPOCHS
+from ser_utils.models.registry import ABLATIONS, TTA_WARPS
 
-WIDTH = 16  # filters, and coefficients of a clip
+WIDTH = 16  # filters or units, and coefficients of a clip
+NETWORK_PARAMS = {"mlp": {"units": WIDTH}, "lstm": {"units": 8}, "cnn": {"width": WIDTH}, "tdnn": {"width": WIDTH},
+                  "crnn": {"width": WIDTH, "lstm_units": 8}, "cnn_attention": {"width": WIDTH}}
+ARCHITECTURES = {name: (name, params) for name, params in NETWORK_PARAMS.items()} | {
+    "lstm, last output": ("lstm", {"units": 8, "pooling": "last"}),
+    "forward lstm": ("lstm", {"units": 8, "bidirectional": False}),
+    "crnn of an ablation": ("crnn", {"width": WIDTH, "lstm_units": 8, "residual": False, "pooling": "average"})}
 
 
 def make_clips(n_clips=24, seed=0):
@@ -33,7 +41,7 @@ def make_clips(n_clips=24, seed=0):
 
 def make_classifier(network="mlp", **params):
     """A small classifier; with epochs=0, `fit` builds the network without tracing a training step."""
-    defaults = {"network_kwargs": {"width": WIDTH, "dropout": 0}, "epochs": 0, "crop_frames": 96, "batch_size": 8}
+    defaults = {"network_kwargs": {"units": WIDTH, "dropout": 0}, "epochs": 0, "crop_frames": 96, "batch_size": 8}
     return SequenceClassifier(network, **{**defaults, **params})
 
 
@@ -44,15 +52,17 @@ def clips():
 
 @pytest.fixture(scope="module")
 def fitted(clips):
-    """A trained MLP."""
-    return make_classifier(epochs=12, learning_rate=3e-3, network_kwargs={"width": WIDTH},
+    """A trained TDNN."""
+    return make_classifier("tdnn", epochs=12, learning_rate=3e-3, network_kwargs={"width": WIDTH},
                            augment=Augment(0.1, 0.1, 3.0, 8, 0.2)).fit(*clips)
 
 
-@pytest.fixture(scope="module", params=["mlp", "lstm", "cnn"])
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request, clips):
     """Each architecture with random weights, batch normalization included."""
-    model, rng = make_classifier(request.param).fit(*clips), np.random.default_rng(0)
+    network, params = ARCHITECTURES[request.param]
+    model = make_classifier(network, network_kwargs={**params, "dropout": 0}).fit(*clips)
+    rng = np.random.default_rng(0)
     model.network_.set_weights([w + rng.uniform(0, 0.3, w.shape) for w in model.network_.get_weights()])
     return model
 
@@ -76,6 +86,16 @@ def test_network_ignores_values_on_padding(architecture, clips, training):
     expected = architecture.network_([x, mask], training=training).numpy()
     corrupted = np.where(mask > 0, x, 1e3).astype(np.float32)
     np.testing.assert_allclose(architecture.network_([corrupted, mask], training=training).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_last_output_of_lstm_is_that_of_the_last_frame_before_the_padding(bidirectional):
+    from ser_utils.models.networks import lstm
+
+    network = lstm(WIDTH, 3, units=8, bidirectional=bidirectional, pooling="last")
+    X = [np.random.default_rng(0).normal(size=(n_frames, WIDTH)).astype(np.float32) for n_frames in (1, 9, 30)]
+    unpadded = [network([x[None], np.ones((1, len(x), 1), np.float32)])[0] for x in X]
+    np.testing.assert_allclose(network(pad_sequences(X, 64)), unpadded, atol=1e-6)
 
 
 def test_fit_separates_classes(fitted):
@@ -132,8 +152,8 @@ def test_normalize_level_makes_predictions_invariant_to_gain(fitted, clips, norm
 @pytest.mark.parametrize(("cv", "n_jobs"), [
     ([(np.arange(12), np.arange(24))], 1), pytest.param(2, 2, marks=pytest.mark.slow)])  # 2: in loky processes
 def test_cross_val_predict_in_pipeline(clips, cv, n_jobs):
-    lstm = make_classifier("lstm", epochs=1, progress=True, network_kwargs={"width": 8, "lstm_units": 8})
-    proba = cross_val_predict(make_pipeline("passthrough", lstm), *clips, cv=cv, method="predict_proba", n_jobs=n_jobs)
+    mlp = make_classifier("mlp", epochs=1, progress=True)
+    proba = cross_val_predict(make_pipeline("passthrough", mlp), *clips, cv=cv, method="predict_proba", n_jobs=n_jobs)
     np.testing.assert_allclose(proba @ np.ones(3), np.ones(24), atol=1e-5)
 
 
@@ -171,6 +191,35 @@ def test_original_cnn_layers_and_fixed_length():
     assert model.predict_proba([X[0][:200]]).shape == (1, 10)
 
 
+@pytest.mark.parametrize(("max_steps", "n_epochs"), [(None, 6), (17, 5), (1, 1)])
+def test_max_steps_limits_the_epochs(clips, max_steps, n_epochs):
+    from ser_utils.models.networks import keras, layers, masked_mean
+
+    def build_linear(n_mfcc, n_classes):
+        frames, mask = keras.Input((None, n_mfcc)), keras.Input((None, 1))
+        return keras.Model([frames, mask], layers.Dense(n_classes, "softmax")(masked_mean(frames, mask)))
+
+    model = make_classifier(build_linear, network_kwargs=None, epochs=6, max_steps=max_steps).fit(*clips)
+    assert len(model.history_["loss"]) == n_epochs
+    assert model.network_.optimizer.iterations == 3 * n_epochs
+    if n_epochs > WARMUP_EPOCHS:  # the cosine decay ends with the last epoch
+        assert float(model.network_.optimizer.learning_rate) == pytest.approx(0.01 * model.learning_rate)
+
+
+def test_masked_mean_and_functionals_match_numpy():
+    from ser_utils.models.networks import EPSILON, functionals, masked_mean
+
+    rng = np.random.default_rng(0)
+    X = [rng.normal(3, 2, size=(n_frames, 5)).astype(np.float32) for n_frames in (1, 2, 20, 33)]
+    x, mask = pad_sequences(X)
+    x = np.where(mask > 0, x, 1e3).astype(np.float32)  # a prediction must not depend on the padding
+    np.testing.assert_allclose(masked_mean(x, mask), [clip.mean(axis=0) for clip in X], rtol=1e-5)
+    changes = [np.square(np.diff(clip, axis=0)).sum(axis=0) / max(1, len(clip) - 1) for clip in X]
+    expected = [np.concatenate([clip.mean(axis=0), np.sqrt(clip.var(axis=0) + EPSILON), np.sqrt(change + EPSILON)])
+                for clip, change in zip(X, changes, strict=True)]
+    np.testing.assert_allclose(functionals(x, mask), expected, rtol=1e-4)
+
+
 def test_attentive_pooling_matches_numpy():
     from ser_utils.models.networks import EPSILON, AttentiveStatisticsPooling
 
@@ -183,6 +232,24 @@ def test_attentive_pooling_matches_numpy():
     mean = np.average(x, axis=0, weights=weights[:, 0])
     sd = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights[:, 0]) + EPSILON)
     np.testing.assert_allclose(statistics, np.concatenate([mean, sd]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("base", "last"), [("cnn", "cnn_attention"), ("lstm", "crnn")])
+def test_ablations_lead_from_a_plain_to_a_strong_network(base, last):
+    names = [base, *(name for name in ABLATIONS if name.startswith(f"{base}+"))]
+    assert [name.rpartition("+")[0] for name in names] == ["", *names[:-1]]
+    steps = [get_model(name).build(seed=3) for name in names]
+    for before, after in pairwise(steps):
+        assert repr(before) != repr(after)
+        assert after.tta_warps == before.tta_warps == (0.0,)
+    assert repr(steps[-1].set_params(tta_warps=TTA_WARPS)) == repr(get_model(last).build(seed=3))
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_networks_of_ablations_accept_their_arguments(name):
+    X = [np.zeros((8, 64), np.float32)] * 2
+    model = get_model(name).build(0).set_params(epochs=0).fit(X, ["calm", "sad"])
+    assert model.predict_proba(X).shape == (2, 2)
 
 
 @pytest.mark.parametrize("name", ["nowhere:Model", "numpy:nothing", "sklearn.svm:LinearSVC",

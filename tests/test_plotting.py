@@ -53,7 +53,7 @@ def test_colormaps_are_monotone_in_lightness(deficiency):
 
 def test_get_style_is_unique_for_known_names():
     assert list(plotting.EMOTION_COLORS) == list(EMOTIONS)
-    assert {*MODELS, "ensemble"} - set(plotting.MODEL_COLORS) == {"cnn_robust_gender"}
+    assert {*MODELS, "ensemble", "ensemble_weighted"} - set(plotting.MODEL_COLORS) == {"cnn_robust_gender"}
     for palette in (plotting.MODEL_COLORS, plotting.EMOTION_COLORS, plotting.GENDER_COLORS):
         assert len({plotting.get_style(name)["marker"] for name in palette}) == len(palette)
 

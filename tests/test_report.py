@@ -24,7 +24,7 @@ def save_experiment(folder, predictions):
 @pytest.fixture(scope="module")
 def predictions():
     table = load_predictions("ravdess")
-    return table.query("model == 'cnn' and seed == 0 and fold == 0 and split == 'speaker-independent'")
+    return table.query("model == 'cnn_attention' and seed == 0 and fold == 0 and split == 'speaker-independent'")
 
 
 @pytest.fixture(scope="module")

@@ -4,21 +4,31 @@ import itertools
 import json
 import re
 import subprocess
+import warnings
+from dataclasses import replace
 
+import fit_ensemble
 import numpy as np
 import pandas as pd
 import pytest
+import reproduce_results
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from test_metrics import make_predictions
 
 from ser_utils._utils.files import ROOT, IntegrityError
+from ser_utils.datasets.core import DATASETS, EMOTIONS
 from ser_utils.evaluation import experiment, metrics, results, tables
-from ser_utils.evaluation.splits import RAVDESS_TEST_ACTORS
+from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, RAVDESS_TEST_ACTORS
+from ser_utils.features.store import load_features, save_features
 from ser_utils.models.registry import get_model
 
 BAYES = "sklearn.naive_bayes:GaussianNB"
 RUN_KEYS = ["model", "split", "target"]
-N_CLIPS = {"ravdess": 1440, "emodb": 535, "ravdess-emodb": 1056 + 454}  # cross-corpus: clips of the common emotions
+P_COLUMNS = [f"p_{name}" for name in EMOTIONS]
+N_CLIPS = {"ravdess": 1440, "emodb": 535, "crema-d": 7435}
+CORPORA = sorted(path.parent.name for path in (ROOT / "results").glob("*/experiments.csv"))
 
 
 # Published results, recomputed with pandas and scikit-learn alone
@@ -32,7 +42,7 @@ def published():
 
 def recompute(rows):
     """Scores of one result with pandas and scikit-learn."""
-    probabilities = rows.filter(like="p_")
+    probabilities = rows.filter(like="p_").dropna(axis=1)
     classes = list(probabilities.columns.str.removeprefix("p_"))
     rows = rows.assign(predicted=probabilities.idxmax(axis=1).str.removeprefix("p_"))
     seeds = [part for _, part in rows.groupby("seed")]
@@ -48,7 +58,7 @@ def recompute(rows):
             "n_clips": rows["clip"].nunique(), "n_speakers": rows["speaker"].nunique()}
 
 
-@pytest.mark.parametrize("corpus", N_CLIPS)
+@pytest.mark.parametrize("corpus", CORPORA)
 def test_published_scores_equal_scikit_learn(published, corpus):
     summary = results.load_summary(corpus).set_index(metrics.KEYS)
     for table in (table for (folder, _), table in published.items() if folder == corpus):
@@ -64,18 +74,24 @@ def published_results(corpus):
             yield (model, split, row.target), [int(seed) for seed in row.seeds.split()]
 
 
-@pytest.mark.parametrize("corpus", N_CLIPS)
+@pytest.mark.parametrize("corpus", CORPORA)
 def test_published_predictions_are_complete(published, corpus):
     available = {key: rows for (folder, _), table in published.items() if folder == corpus
                  for key, rows in table.groupby(RUN_KEYS)}
-    assert set(available) == {key for key, _ in published_results(corpus)}
+    assert {key for key in available if key[0] != fit_ensemble.NAME} == {key for key, _ in published_results(corpus)}
+    tested = {}  # clips of each fold by split and target
     for key, seeds in published_results(corpus):
         rows, (_, split, target) = available[key], key
-        n_clips = {"random-split": 192, "enrollment-normalized": 1320}.get(
-            split, 960 if target == "gender_emotion" else N_CLIPS[corpus])
         assert sorted(rows["seed"].unique()) == seeds
-        assert (rows.groupby("seed")["clip"].nunique() == n_clips).all(), key
-        assert not rows.duplicated(["seed", "clip"]).any()
+        assert not rows.duplicated(["seed", "fold", "clip"]).any()
+        for _, part in rows.groupby("seed"):
+            if split != "random-split" and not split.startswith("size-matched"):  # these depend on the seed
+                clips = set(zip(part["fold"], part["clip"], strict=True))
+                assert clips == tested.setdefault((split, target), clips), key
+            if split not in MULTI_CORPUS_SPLITS:
+                expected = {"random-split": 192, "enrollment-normalized": 1320}.get(
+                    split, 960 if target == "gender_emotion" else N_CLIPS[corpus])
+                assert len(part) == part["clip"].nunique() == expected, key
         np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=1e-4)
 
 
@@ -98,12 +114,13 @@ def test_published_results_are_logged(published):
         for (name, _), table in published.items():
             if name == folder:
                 is_correct = table.filter(like="p_").idxmax(axis=1) == "p_" + table["label"]
-                recalls = is_correct.groupby([table[name] for name in [*keys, "test_corpus", "seed", "label"]]).mean()
-                uar = recalls.groupby([*keys, "test_corpus"]).mean().groupby(keys).mean()
+                columns = [*keys, "train_corpus", "test_corpus"]
+                recalls = is_correct.groupby([table[name] for name in [*columns, "seed", "label"]]).mean()
+                uar = recalls.groupby(columns).mean().groupby(keys).mean()
                 pd.testing.assert_series_equal(latest.loc[uar.index, "uar"], uar, atol=1e-4, check_names=False)
 
 
-@pytest.mark.parametrize("corpus", N_CLIPS)
+@pytest.mark.parametrize("corpus", CORPORA)
 def test_published_settings_are_those_of_the_models(corpus):
     records = json.loads((ROOT / "results" / corpus / "run_metadata.json").read_text())
     settings = {tuple(record[name] for name in RUN_KEYS): record["settings"] for record in records}
@@ -113,8 +130,8 @@ def test_published_settings_are_those_of_the_models(corpus):
 
 # Result tables
 
-@pytest.mark.parametrize("split", experiment.SPLITS)
-def test_result_tables_cover_every_split(split):
+@pytest.mark.parametrize("split", [name for name in experiment.SPLITS if name not in MULTI_CORPUS_SPLITS])
+def test_result_tables_cover_every_split_of_one_corpus(split):
     [(_, table)] = tables.result_tables(metrics.summarize(make_predictions(split=split)))
     assert table["model"].tolist() == ["m"]
 
@@ -152,6 +169,26 @@ def test_evaluate_test_replaces_its_own_rows(tmp_path, small_features, small_fea
     assert sorted(record["model"] for record in records) == ["chance", BAYES]
 
 
+def test_evaluate_test_of_several_corpora(tmp_path, small_features):
+    emotion = small_features.clips["emotion"].replace("calm", "bored")
+    folders = [tmp_path / name for name in ("ravdess", "mine")]
+    save_features(small_features, folders[0])
+    mine = small_features.clips.assign(corpus="mine", emotion=emotion)
+    save_features(replace(small_features, clips=mine), folders[1])
+    runs = experiment.plan_runs(["chance", BAYES], ["cross-corpus", "leave-one-corpus-out"], subset="test",
+                                clips=load_features(folders).clips)
+    assert len(runs) == 8
+    results.evaluate_test(runs, folders, tmp_path / "out", tmp_path, n_jobs=1, progress=False)
+    log = pd.read_csv(tmp_path / "out" / "test_access.csv")
+    assert set(log["corpus"]) == {results.MULTI_CORPUS}
+    assert log[log["model"] == "chance"]["uar"].tolist() == pytest.approx([1 / 7, 1 / 7], abs=1e-4)
+    for emotions, n_classes in ((None, 7), (tables.FOUR_EMOTIONS, 4)):
+        summary = results.load_summary(tmp_path / "out", emotions)
+        assert summary["chance"].tolist() == [1 / n_classes] * 8
+        pairs = set(zip(summary["train_corpus"], summary["test_corpus"], strict=True))
+        assert pairs == {("mine", "ravdess"), ("ravdess", "mine")}
+
+
 def test_evaluate_test_logs_access_before_any_prediction(tmp_path, small_features_folder, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
@@ -167,13 +204,126 @@ def test_evaluate_test_logs_access_before_any_prediction(tmp_path, small_feature
     assert not results.has_predictions(tmp_path)
 
 
-def test_published_runs(ravdess):
-    runs = results.published_runs(ravdess.clips)
-    assert {run.subset for run in runs} == {"test"}
-    assert {(run.model, run.split, run.target) for run in runs} == {key for key, _ in published_results("ravdess")}
-    with pytest.raises(ValueError, match="corpus mine"):
-        results.published_runs(pd.DataFrame({"corpus": ["mine"]}))
+def write_experiments(folder, *rows):
+    """Write the list of published experiments of the corpus "mine" to a folder of results."""
+    (folder / "mine").mkdir(parents=True)
+    table = pd.DataFrame(rows, columns=["models", "splits", "target", "seeds"])
+    table.to_csv(folder / "mine" / "experiments.csv", index=False)
 
+
+@pytest.fixture
+def my_features(small_features, tmp_path, monkeypatch):
+    """The features of the samples as the corpus "mine", whose results are in tmp_path."""
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    return replace(small_features, clips=small_features.clips.assign(corpus="mine"))
+
+
+def test_published_runs(my_features, tmp_path):
+    with pytest.raises(ValueError, match="corpus mine"):
+        results.published_runs(my_features)
+    write_experiments(tmp_path, ("svm cnn", "speaker-independent", "emotion", "0 3"),
+                      ("svm", "leave-one-speaker-out random-split", "gender", "1"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        runs = results.published_runs(my_features)
+    assert {run.subset for run in runs} == {"test"}
+    n_runs = pd.Series([(run.model, run.split, run.target, run.seed) for run in runs]).value_counts().to_dict()
+    assert n_runs == {
+        **{(model, "speaker-independent", "emotion", seed): 4 for model in ("svm", "cnn") for seed in (0, 3)},
+        ("svm", "leave-one-speaker-out", "gender", 1): 4, ("svm", "random-split", "gender", 1): 1}
+
+
+def test_published_runs_leave_out_what_the_features_do_not_contain(my_features, tmp_path):
+    write_experiments(tmp_path, ("svm svm_egemaps", "speaker-independent", "emotion", "0"),
+                      ("svm_compare", "speaker-independent", "emotion", "0"),
+                      ("svm", "cross-corpus", "emotion", "0"))
+    with pytest.warns(RuntimeWarning) as caught:
+        runs = results.published_runs(my_features)
+    assert {(run.model, run.split) for run in runs} == {("svm", "speaker-independent")}
+    for warning, name in zip(caught, ("svm_egemaps", "svm_compare", "cross-corpus"), strict=True):
+        assert name in str(warning.message)
+    with_egemaps = replace(my_features, extra={"egemaps": np.zeros((32, 88), np.float32)})
+    with pytest.warns(RuntimeWarning) as caught:
+        assert {run.model for run in results.published_runs(with_egemaps)} == {"svm", "svm_egemaps"}
+    assert len(caught) == 2
+
+
+# Reproduction and ensemble
+
+def test_find_features_lists_the_missing_corpora(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce_results, "FEATURES", tmp_path)
+    for name in ("emodb", "casia", "nonsense"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "features.npz").touch()
+    (tmp_path / "tess").mkdir()  # an extraction that was interrupted
+    found, missing = reproduce_results.find_features()
+    assert found == {"ravdess": reproduce_results.RAVDESS_FEATURES, "emodb": tmp_path / "emodb",
+                     "casia": tmp_path / "casia"}
+    assert missing.keys() == DATASETS.keys() - found.keys()
+    assert all(f"--dataset {name}" in remedy for name, remedy in missing.items())
+    (tmp_path / "casia" / "features.npz").unlink()
+    assert "casia" in reproduce_results.find_features()[1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(n_members=st.integers(1, 5), n_clips=st.integers(1, 60), seed=st.integers(0, 99), pseudo_clips=st.floats(0, 20))
+def test_fit_weights_increase_the_likelihood(n_members, n_clips, seed, pseudo_clips):
+    p = np.random.default_rng(seed).uniform(0.01, 1, (n_clips, n_members))
+    weights = fit_ensemble.fit_weights(p, pseudo_clips)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+
+    def posterior(weights):
+        return np.log(p @ weights).sum() + pseudo_clips * np.log(np.maximum(weights, 1e-300)).sum()
+
+    equal = np.full(n_members, 1 / n_members)
+    assert posterior(weights) >= posterior(equal) - 1e-6
+    order = np.random.default_rng(seed).permutation(n_members)
+    np.testing.assert_allclose(fit_ensemble.fit_weights(p[:, order], pseudo_clips), weights[order], atol=1e-9)
+
+
+def test_fit_weights_prefer_the_better_member():
+    better, worse = np.full(100, 0.8), np.full(100, 0.2)
+    first, second, third = fit_ensemble.fit_weights(np.stack([worse, better, worse], axis=1))
+    assert second > 0.8
+    assert first == pytest.approx(third)
+    np.testing.assert_allclose(fit_ensemble.fit_weights(np.stack([better] * 3, axis=1)), 1 / 3)
+    strong_prior = fit_ensemble.fit_weights(np.stack([worse, better, worse], axis=1), pseudo_clips=1e6)
+    np.testing.assert_allclose(strong_prior, 1 / 3, atol=1e-3)
+
+
+def test_combine_averages_seeds_then_members_with_the_weights_of_the_fold():
+    first, second = make_predictions(model="cnn", n_seeds=2), make_predictions(model="svm", n_seeds=1, seed=1)
+    members, folds = pd.concat([first, second], ignore_index=True), range(5)
+
+    def combine(*cnn_weights):
+        weights = pd.DataFrame({"fold": [*folds, *folds], "model": ["cnn"] * 5 + ["svm"] * 5,
+                                "weight": [*cnn_weights, *(1 - weight for weight in cnn_weights)]})
+        table = fit_ensemble.combine(members, weights)
+        assert table.columns.tolist() == members.columns.tolist()
+        assert (set(table["model"]), set(table["seed"])) == ({fit_ensemble.NAME}, {0})
+        return table.set_index("clip").loc[second["clip"]].reset_index()
+
+    columns = [name for name in second if name not in ("model", *P_COLUMNS)]
+    one_member = combine(0, 0, 0, 0, 0)
+    pd.testing.assert_frame_equal(one_member[columns], second[columns])
+    np.testing.assert_allclose(one_member[P_COLUMNS], second[P_COLUMNS], atol=1e-5)
+    weight = np.array([0, 0.25, 0.5, 0.75, 1])[second["fold"]][:, None]
+    mean = first.groupby("clip")[P_COLUMNS].mean().loc[second["clip"]].to_numpy()
+    np.testing.assert_allclose(combine(0, 0.25, 0.5, 0.75, 1)[P_COLUMNS],
+                               weight * mean + (1 - weight) * second[P_COLUMNS], atol=1e-5)
+
+
+def test_true_class_probabilities(monkeypatch):
+    monkeypatch.setattr(fit_ensemble, "MEMBERS", ("svm", "cnn"))
+    table = pd.concat([make_predictions(model=name, n_seeds=1, seed=seed) for seed, name in enumerate(("cnn", "svm"))])
+    p = fit_ensemble.true_class_probabilities(table)
+    assert p.columns.tolist() == ["svm", "cnn"]
+    for row in table.itertuples():
+        assert p.loc[row.clip, row.model] == getattr(row, f"p_{row.label}")
+
+
+# Access to the test sets
 
 def test_require_committed(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")

@@ -238,9 +238,9 @@ MODELS = {spec.name: spec for spec in (
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
 # The last step of each chain, five test-time warps, gives cnn_attention and crnn
 ABLATIONS = {spec.name: spec for spec in (
-    *_ablation("cnn", [("width", {"network_kwargs": {"width": 256}}),
-                       ("attention", {"network": "cnn_attention", "network_kwargs": None}), *AUGMENT_STEPS,
-                       ("prior", {"prior_correction": True})]),
+    *_ablation("cnn", [("attention", {"network_kwargs": {"pooling": "attention"}}), *AUGMENT_STEPS,
+                       ("prior", {"prior_correction": True}),
+                       ("width", {"network_kwargs": {"pooling": "attention", "width": 256}})]),
     *_ablation("lstm", [
         ("conv", {"network": "crnn", "network_kwargs": {"residual": False, "pooling": "average"}, "epochs": 40,
                   "batch_size": 16}),
