@@ -1,12 +1,11 @@
-"""Fit the weights of the ensemble on validation speakers of RAVDESS, and evaluate it on test speakers.
+"""Average all models with weights fitted on the other folds, and add the result as `ensemble_weighted`.
 
     python scripts/fit_ensemble.py --features RAVDESS_DIR [EMODB_DIR]
 
-The members are trained on the training speakers of each RAVDESS fold and predict its validation speakers (cached in
-build/runs). Their weights in the fold maximize the likelihood of these validation labels. With these weights the
-published test predictions of the members, averaged over their seeds, are added to results/ravdess as
-`ensemble_weighted`. In results/emodb, the mean weights over the RAVDESS folds are used. The features must include
-egemaps and compare.
+The members are the models with published test predictions of a corpus, each averaged over its seeds. The weights for a
+fold maximize the likelihood of the labels of the other folds, whose speakers belong to the training side of the fold.
+As in cross-fitted stacking, the members' predictions of these speakers come from models that were trained without
+them. The weights are stored in results/<corpus>/ensemble_weights.csv, the predictions beside those of the members.
 """
 
 import argparse
@@ -16,12 +15,12 @@ import pandas as pd
 
 from ser_utils._utils.files import to_csv_bytes, write_atomic
 from ser_utils.evaluation import results
-from ser_utils.evaluation.experiment import Run, concat_predictions, plan_runs, run_experiment
-from ser_utils.evaluation.metrics import get_class_names, summarize
+from ser_utils.evaluation.experiment import Run, concat_predictions
+from ser_utils.evaluation.metrics import MIN_PROBABILITY, summarize
 from ser_utils.features.store import load_features
 
 NAME = "ensemble_weighted"
-MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "cnn", "tdnn", "crnn", "cnn_attention")
+MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention", "cnn_robust")
 SPLITS = {"ravdess": "speaker-independent", "emodb": "leave-one-speaker-out"}
 PSEUDO_CLIPS = 10  # per member, of a symmetric Dirichlet prior on the weights
 N_ITERATIONS = 300
@@ -56,83 +55,75 @@ def fit_weights(p_true, pseudo_clips=PSEUDO_CLIPS):
     return weights
 
 
-def true_class_probabilities(predictions):
-    """Probability of the true class of each clip (rows) by member (columns)."""
-    columns = [f"p_{name}" for name in get_class_names(predictions)]
-    p = predictions[columns].to_numpy()
-    index = predictions["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
-    table = predictions[["clip", "model"]].assign(p=np.maximum(p[np.arange(len(p)), index], 1e-4))
-    return table.pivot(index="clip", columns="model", values="p")[list(MEMBERS)]
-
-
-def combine(predictions, weights):
-    """Average the probabilities of each member over its seeds, then those of the members with their weights.
+def average_seeds(predictions):
+    """Average the probabilities of each model over its seeds.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Test predictions of all members.
-    weights : pd.DataFrame
-        Columns fold, model and weight.
+        Rows of one split.
 
     Returns
     -------
     pd.DataFrame
-        Predictions of `ensemble_weighted`, seed 0.
+        One row per model and clip, with the columns of `predictions` but seed.
     """
     columns = [name for name in predictions if name.startswith("p_")]
-    keys = [name for name in predictions if name not in ("model", "seed", *columns)]
-    members = predictions.groupby(["model", *keys], sort=False)[columns].mean().reset_index()
-    members = members.merge(weights, on=["fold", "model"])
-    members[columns] = members[columns].mul(members["weight"], axis=0)
-    combined = members.groupby(keys, sort=False)[columns].sum().reset_index().assign(model=NAME, seed=0)
-    return combined[predictions.columns].round(dict.fromkeys(columns, 5))
+    keys = [name for name in predictions if name not in ("seed", *columns)]
+    return predictions.groupby(keys, sort=False)[columns].mean().reset_index()
 
 
-def evaluate(data, weights):
-    """Store the predictions of the ensemble on one corpus, and log the test-set evaluation.
+def combine(members, pseudo_clips=PSEUDO_CLIPS):
+    """Average the members of each fold with weights fitted on the other folds.
 
     Parameters
     ----------
-    data : FeatureSet
-        Features of the corpus.
-    weights : pd.DataFrame
-        Columns fold, model and weight.
+    members : pd.DataFrame
+        As from `average_seeds`.
+    pseudo_clips : float >= 0
+        As in `fit_weights`.
 
     Returns
     -------
-    float
-        UAR.
+    predictions : pd.DataFrame
+        One row per clip, model `NAME` and seed 0.
+    weights : pd.DataFrame
+        A row per fold, a column per member.
     """
-    corpus = results.corpus_name(data.clips)
-    folder, split = results.RESULTS / corpus, SPLITS[corpus]
-    stored = results.load_predictions(folder)
-    rows = stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)]
-    if set(weights["fold"]) != set(rows["fold"]):  # of another corpus
-        mean = weights.groupby("model", sort=False)["weight"].mean().reset_index()
-        weights = rows[["fold"]].drop_duplicates().merge(mean, how="cross")
-    combined = combine(rows, weights)
-    runs = [Run(NAME, split, "emotion", 0, fold, "test") for fold in combined["fold"].unique()]
-    log = results.log_test_access(folder, runs, data, settings=f"{', '.join(MEMBERS)}; ravdess/ensemble_weights.csv")
-    results.save_predictions(folder, {"emotion": concat_predictions([stored[stored["model"] != NAME], combined])})
-    results.log_test_scores(folder, log, [combined])
-    return float(summarize(combined)["uar"].iloc[-1])
+    columns = [name for name in members if name.startswith("p_")]
+    keys = [name for name in members if name not in ("model", *columns)]
+    true_column = members["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
+    p_true = np.maximum(members[columns].to_numpy()[np.arange(len(members)), true_column], MIN_PROBABILITY)
+    table = members[["fold", "clip", "model"]].assign(p=p_true).pivot(index=["fold", "clip"], columns="model",
+                                                                      values="p")
+    folds = table.index.get_level_values("fold")
+    weights = pd.DataFrame({fold: fit_weights(table[folds != fold].to_numpy(), pseudo_clips)
+                            for fold in folds.unique()}, index=table.columns).T.rename_axis("fold").round(4)
+    row_weights = weights.stack().rename("weight").reset_index()
+    weighted = members.merge(row_weights, on=["fold", "model"])
+    weighted[columns] = weighted[columns].mul(weighted["weight"], axis=0)
+    predictions = weighted.groupby(keys, sort=False)[columns].sum().reset_index().assign(model=NAME, seed=0)
+    return predictions.round(dict.fromkeys(columns, 5)), weights
 
 
 def main():
-    """Fit and print the weights, and evaluate the ensemble."""
+    """Fit the weights of each corpus, print them, and store the predictions with a log entry."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS first")
-    ravdess, *others = parser.parse_args().features
-    data = load_features(ravdess)
-    validation, _ = run_experiment(plan_runs(MEMBERS, clips=data.clips), ravdess)
-    weights = pd.concat([
-        pd.DataFrame({"fold": fold, "model": MEMBERS, "weight": fit_weights(true_class_probabilities(rows).to_numpy())})
-        for fold, rows in validation["emotion"].groupby("fold")]).round(4)
-    write_atomic(results.RESULTS / "ravdess" / "ensemble_weights.csv", to_csv_bytes(weights))
-    print(weights.pivot(index="model", columns="fold", values="weight").loc[list(MEMBERS)].to_string())
-    for one in (data, *map(load_features, others)):
-        print(f"{results.corpus_name(one.clips)}: {NAME} {100 * evaluate(one, weights):.1f} % UAR")
+    parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS or EMO-DB")
+    for data in map(load_features, parser.parse_args().features):
+        corpus = results.corpus_name(data.clips)
+        folder, split = results.RESULTS / corpus, SPLITS[corpus]
+        stored = results.load_predictions(folder)
+        rows = stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)]
+        predictions, weights = combine(average_seeds(rows))
+        write_atomic(folder / "ensemble_weights.csv", to_csv_bytes(weights.reset_index()))
+        runs = [Run(NAME, split, "emotion", 0, fold, "test") for fold in weights.index]
+        log = results.log_test_access(folder, runs, data, settings=f"{', '.join(weights)}; ensemble_weights.csv")
+        kept = stored[~((stored["model"] == NAME) & (stored["split"] == split))]
+        results.save_predictions(folder, {"emotion": concat_predictions([kept, predictions[stored.columns]])})
+        results.log_test_scores(folder, log, [predictions])
+        print(weights.mean().round(3).to_string())
+        print(f"{corpus}: {100 * summarize(predictions)['uar'].iloc[-1]:.1f} % UAR")
 
 
 if __name__ == "__main__":
