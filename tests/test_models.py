@@ -242,7 +242,12 @@ def test_ablations_lead_from_a_plain_to_a_strong_network(base, last):
     for before, after in pairwise(steps):
         assert repr(before) != repr(after)
         assert after.tta_warps == before.tta_warps == (0.0,)
-    assert repr(steps[-1].set_params(tta_warps=TTA_WARPS)) == repr(get_model(last).build(seed=3))
+    X, y = [np.ones((8, 64), np.float32)] * 2, ["calm", "sad"]
+    final, strong = (model.set_params(epochs=0).fit(X, y)
+                     for model in (steps[-1].set_params(tta_warps=TTA_WARPS), get_model(last).build(seed=3)))
+    same = {"network": None, "network_kwargs": None}  # two names of one network
+    assert repr(clone(final).set_params(**same)) == repr(clone(strong).set_params(**same))
+    assert final.network_.to_json() == strong.network_.to_json()
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

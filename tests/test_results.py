@@ -292,35 +292,44 @@ def test_fit_weights_prefer_the_better_member():
     np.testing.assert_allclose(strong_prior, 1 / 3, atol=1e-3)
 
 
-def test_combine_averages_seeds_then_members_with_the_weights_of_the_fold():
-    first, second = make_predictions(model="cnn", n_seeds=2), make_predictions(model="svm", n_seeds=1, seed=1)
-    members, folds = pd.concat([first, second], ignore_index=True), range(5)
-
-    def combine(*cnn_weights):
-        weights = pd.DataFrame({"fold": [*folds, *folds], "model": ["cnn"] * 5 + ["svm"] * 5,
-                                "weight": [*cnn_weights, *(1 - weight for weight in cnn_weights)]})
-        table = fit_ensemble.combine(members, weights)
-        assert table.columns.tolist() == members.columns.tolist()
-        assert (set(table["model"]), set(table["seed"])) == ({fit_ensemble.NAME}, {0})
-        return table.set_index("clip").loc[second["clip"]].reset_index()
-
-    columns = [name for name in second if name not in ("model", *P_COLUMNS)]
-    one_member = combine(0, 0, 0, 0, 0)
-    pd.testing.assert_frame_equal(one_member[columns], second[columns])
-    np.testing.assert_allclose(one_member[P_COLUMNS], second[P_COLUMNS], atol=1e-5)
-    weight = np.array([0, 0.25, 0.5, 0.75, 1])[second["fold"]][:, None]
-    mean = first.groupby("clip")[P_COLUMNS].mean().loc[second["clip"]].to_numpy()
-    np.testing.assert_allclose(combine(0, 0.25, 0.5, 0.75, 1)[P_COLUMNS],
-                               weight * mean + (1 - weight) * second[P_COLUMNS], atol=1e-5)
+@pytest.fixture(scope="module")
+def members():
+    """Predictions of two models, averaged over their seeds; the second is the better one."""
+    table = pd.concat([make_predictions(model="svm", n_seeds=1), make_predictions(model="cnn", n_seeds=2, seed=1)])
+    better = table[P_COLUMNS] + (table["model"] == "cnn").to_numpy()[:, None] * pd.get_dummies(table["label"]).reindex(
+        columns=EMOTIONS).to_numpy()
+    return fit_ensemble.average_seeds(table.assign(**better.div(better.sum(axis=1), axis=0)))
 
 
-def test_true_class_probabilities(monkeypatch):
-    monkeypatch.setattr(fit_ensemble, "MEMBERS", ("svm", "cnn"))
-    table = pd.concat([make_predictions(model=name, n_seeds=1, seed=seed) for seed, name in enumerate(("cnn", "svm"))])
-    p = fit_ensemble.true_class_probabilities(table)
-    assert p.columns.tolist() == ["svm", "cnn"]
-    for row in table.itertuples():
-        assert p.loc[row.clip, row.model] == getattr(row, f"p_{row.label}")
+def test_average_seeds():
+    table = make_predictions(n_seeds=3)
+    averaged = fit_ensemble.average_seeds(pd.concat([table, table.assign(model="other")]))
+    assert set(averaged) == set(table) - {"seed"}
+    for model in ("m", "other"):
+        rows = averaged[averaged["model"] == model].set_index("clip")
+        pd.testing.assert_frame_equal(rows[P_COLUMNS].sort_index(), table.groupby("clip")[P_COLUMNS].mean())
+
+
+def test_combine_one_member_returns_its_probabilities(members):
+    one = members[members["model"] == "cnn"].set_index("clip")
+    predictions, weights = fit_ensemble.combine(one.reset_index())
+    assert (weights == 1).all(axis=None)
+    assert (set(predictions["model"]), set(predictions["seed"])) == ({fit_ensemble.NAME}, {0})
+    columns = [name for name in one if name != "model"]
+    pd.testing.assert_frame_equal(predictions.set_index("clip").loc[one.index, columns], one[columns], atol=1e-5)
+
+
+def test_combine_weights_each_fold_by_the_other_folds(members):
+    predictions, weights = fit_ensemble.combine(members)
+    assert (weights["cnn"] > weights["svm"]).all()
+    by_clip = {model: rows.set_index("clip") for model, rows in members.groupby("model")}
+    for fold, rows in predictions.set_index("clip").groupby("fold"):
+        p_true = [[row[f"p_{row['label']}"] for _, row in part[part["fold"] != fold].iterrows()]
+                  for part in by_clip.values()]
+        expected = fit_ensemble.fit_weights(np.transpose(p_true))
+        np.testing.assert_allclose(weights.loc[fold, list(by_clip)], expected, atol=1e-4)
+        mean = sum(weights.loc[fold, model] * part.loc[rows.index, P_COLUMNS] for model, part in by_clip.items())
+        np.testing.assert_allclose(rows[P_COLUMNS], mean, atol=1e-5)
 
 
 # Access to the test sets

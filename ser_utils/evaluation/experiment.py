@@ -311,8 +311,9 @@ def build_predictions_table(run, clips, train_index, rows, probabilities):
     test_clips, train_corpora = clips.iloc[rows].reset_index(drop=True), clips["corpus"].iloc[train_index].unique()
     is_multi = run.split in MULTI_CORPUS_SPLITS
     joined = "-".join(clips["corpus"].unique())
+    is_single = len(train_corpora) == 1 and not run.split.startswith("train-")  # the same in all folds
     keys = {"model": run.model, "split": run.split,
-            "train_corpus": joined if not is_multi else train_corpora[0] if len(train_corpora) == 1 else "multiple",
+            "train_corpus": joined if not is_multi else train_corpora[0] if is_single else "multiple",
             "test_corpus": test_clips["corpus"] if is_multi else joined, "target": run.target, "seed": run.seed,
             "fold": run.fold, "clip": test_clips["clip"], "speaker": test_clips["speaker"],
             "label": get_labels(test_clips, run.target)}

@@ -411,7 +411,8 @@ def _split_corpora(clips, target, folds, norm_by):
 def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30):
     """Split into the five folds of RAVDESS, with training speakers drawn from several corpora.
 
-    The test set of each fold consists of its RAVDESS test actors and of all clips of `HELD_OUT_CORPORA`.
+    The test set of each fold consists of its RAVDESS test actors and of all clips of `HELD_OUT_CORPORA`, restricted to
+    the classes of every corpus.
 
     Parameters
     ----------
@@ -436,7 +437,9 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
     ValueError
         If a fold has fewer training speakers than `n_speakers`.
     """
-    has_label = pd.notna(get_labels(clips, target))
+    labels = get_labels(clips, target)
+    has_label = pd.notna(labels)
+    common = set.intersection(*(set(labels[rows]) for rows in clips.groupby("corpus").indices.values())) - {None}
     is_held_out = clips["corpus"].isin(HELD_OUT_CORPORA).to_numpy()
     splits: list[Split] = []
     for fold, actors in enumerate(RAVDESS_TEST_ACTORS):
@@ -447,7 +450,8 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
             raise ValueError(f"{len(speakers)} training speakers are fewer than {n_speakers}; provide features of more "
                              "corpora with --features DIR DIR")
         selected = available[available["speaker"].isin(speakers.iloc[:n_speakers])].groupby("speaker").head(max_clips)
-        is_test = has_label & (is_held_out | is_actor & (clips["corpus"] == "ravdess").to_numpy())
+        is_ravdess = (clips["corpus"] == "ravdess").to_numpy()
+        is_test = np.isin(labels.astype(str), sorted(common)) & (is_held_out | is_actor & is_ravdess)
         splits.append(Split(fold, np.sort(clips.index.get_indexer(selected.index)), np.empty(0, int),
                             np.flatnonzero(is_test)))
     return splits
