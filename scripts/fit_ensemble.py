@@ -1,17 +1,20 @@
-"""Average all models with weights fitted on the other folds, and add the result as `ensemble_weighted`.
+"""Combine all models with weights fitted on the other folds, and add the result as `ensemble_weighted`.
 
     python scripts/fit_ensemble.py --features RAVDESS_DIR [EMODB_DIR]
 
-The members are the models with published test predictions of a corpus, each averaged over its seeds. The weights for a
-fold maximize the likelihood of the labels of the other folds, whose speakers belong to the training side of the fold.
-As in cross-fitted stacking, the members' predictions of these speakers come from models that were trained without
-them. The weights are stored in results/<corpus>/ensemble_weights.csv, the predictions beside those of the members.
+The members are the models with published test predictions of a corpus, each averaged over its seeds. Their
+probabilities are combined by a weighted geometric mean. The weights for a fold maximize the likelihood of the labels of
+the other folds, whose speakers belong to the training side of the fold. As in cross-fitted stacking, the members'
+predictions of these speakers come from models that were trained without them. Predictions and weights are stored in
+results/<corpus>.
 """
 
 import argparse
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import softmax
 
 from ser_utils._utils.files import to_csv_bytes, write_atomic
 from ser_utils.evaluation import results
@@ -20,39 +23,57 @@ from ser_utils.evaluation.metrics import MIN_PROBABILITY, summarize
 from ser_utils.features.store import load_features
 
 NAME = "ensemble_weighted"
-MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention", "cnn_robust")
+MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention", "cnn_robust",
+           "cnn_robust_gender")
 SPLITS = {"ravdess": "speaker-independent", "emodb": "leave-one-speaker-out"}
-PSEUDO_CLIPS = 10  # per member, of a symmetric Dirichlet prior on the weights
-N_ITERATIONS = 300
 
 
-def fit_weights(p_true, pseudo_clips=PSEUDO_CLIPS):
-    """Fit the weights of a linear opinion pool by expectation maximization.
+def pool(log_p, weights):
+    """Combine probabilities by a weighted geometric mean (logarithmic opinion pool).
 
     Parameters
     ----------
-    p_true : np.ndarray [shape=(n_clips, n_members)]
-        Probability that each member assigns to the true class.
-    pseudo_clips : float >= 0
-        Strength of the prior towards equal weights.
+    log_p : np.ndarray [shape=(n_clips, n_members, n_classes)]
+        Log probabilities of the members.
+    weights : np.ndarray [shape=(n_members,)]
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips, n_classes)]
+        Probabilities.
+
+    References
+    ----------
+    C. Genest and J. V. Zidek, "Combining probability distributions: A critique and an annotated bibliography",
+    Statistical Science 1(1), 1986.
+    """
+    return softmax(np.einsum("imc,m->ic", log_p, weights), axis=1)
+
+
+def fit_weights(log_p, y_index):
+    """Fit the weights of `pool` by maximum likelihood.
+
+    Parameters
+    ----------
+    log_p : np.ndarray [shape=(n_clips, n_members, n_classes)]
+        Log probabilities of the members.
+    y_index : np.ndarray [shape=(n_clips,)], int
+        True class of each clip.
 
     Returns
     -------
     np.ndarray [shape=(n_members,)]
-        Positive weights that sum to 1.
-
-    References
-    ----------
-    A. P. Dempster, N. M. Laird and D. B. Rubin, "Maximum likelihood from incomplete data via the EM algorithm",
-    Journal of the Royal Statistical Society B 39(1), 1977.
+        Weights of 0 or more. Their sum is an inverse temperature.
     """
-    n_clips, n_members = p_true.shape
-    weights = np.full(n_members, 1 / n_members)
-    for _ in range(N_ITERATIONS):
-        responsibilities = weights * p_true
-        responsibilities /= responsibilities.sum(axis=1, keepdims=True)
-        weights = (responsibilities.sum(axis=0) + pseudo_clips) / (n_clips + n_members * pseudo_clips)
-    return weights
+    rows = np.arange(len(y_index))
+
+    def loss(weights):
+        p = pool(log_p, weights)
+        gradient = log_p[rows, :, y_index] - np.einsum("imc,ic->im", log_p, p)
+        return -np.log(p[rows, y_index]).mean(), -gradient.mean(axis=0)
+
+    n_members = log_p.shape[1]
+    return minimize(loss, np.full(n_members, 1 / n_members), jac=True, bounds=[(0, None)] * n_members).x
 
 
 def average_seeds(predictions):
@@ -73,15 +94,13 @@ def average_seeds(predictions):
     return predictions.groupby(keys, sort=False)[columns].mean().reset_index()
 
 
-def combine(members, pseudo_clips=PSEUDO_CLIPS):
-    """Average the members of each fold with weights fitted on the other folds.
+def combine(members):
+    """Pool the members of each fold with weights fitted on the other folds.
 
     Parameters
     ----------
     members : pd.DataFrame
         As from `average_seeds`.
-    pseudo_clips : float >= 0
-        As in `fit_weights`.
 
     Returns
     -------
@@ -91,39 +110,57 @@ def combine(members, pseudo_clips=PSEUDO_CLIPS):
         A row per fold, a column per member.
     """
     columns = [name for name in members if name.startswith("p_")]
-    keys = [name for name in members if name not in ("model", *columns)]
-    true_column = members["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
-    p_true = np.maximum(members[columns].to_numpy()[np.arange(len(members)), true_column], MIN_PROBABILITY)
-    table = members[["fold", "clip", "model"]].assign(p=p_true).pivot(index=["fold", "clip"], columns="model",
-                                                                      values="p")
-    folds = table.index.get_level_values("fold")
-    weights = pd.DataFrame({fold: fit_weights(table[folds != fold].to_numpy(), pseudo_clips)
-                            for fold in folds.unique()}, index=table.columns).T.rename_axis("fold").round(4)
-    row_weights = weights.stack().rename("weight").reset_index()
-    weighted = members.merge(row_weights, on=["fold", "model"])
-    weighted[columns] = weighted[columns].mul(weighted["weight"], axis=0)
-    predictions = weighted.groupby(keys, sort=False)[columns].sum().reset_index().assign(model=NAME, seed=0)
-    return predictions.round(dict.fromkeys(columns, 5)), weights
+    tables = {model: rows.sort_values("clip", ignore_index=True) for model, rows in members.groupby("model")}
+    predictions = next(iter(tables.values())).drop(columns=columns).assign(model=NAME, seed=0)
+    log_p = np.log(np.maximum(np.stack([rows[columns] for rows in tables.values()], axis=1), MIN_PROBABILITY))
+    y_index = predictions["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
+    p, weights = np.empty((len(predictions), len(columns))), {}
+    for fold in sorted(predictions["fold"].unique()):
+        is_test = (predictions["fold"] == fold).to_numpy()
+        weights[fold] = fit_weights(log_p[~is_test], y_index[~is_test])
+        p[is_test] = pool(log_p[is_test], weights[fold])
+    table = pd.DataFrame.from_dict(weights, orient="index", columns=list(tables)).rename_axis("fold").round(4)
+    return predictions.join(pd.DataFrame(p.round(5), columns=columns)), table
+
+
+def evaluate(data, target):
+    """Fit the weights of one corpus and target, and store the predictions with a log entry.
+
+    Parameters
+    ----------
+    data : FeatureSet
+        Features of the corpus.
+    target : str
+
+    Returns
+    -------
+    weights : pd.DataFrame
+        A row per fold, a column per member.
+    uar : float
+    """
+    corpus = results.corpus_name(data.clips)
+    folder, split = results.RESULTS / corpus, SPLITS[corpus]
+    stored = results.load_predictions(folder, target)
+    predictions, weights = combine(average_seeds(stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)]))
+    write_atomic(folder / f"ensemble_weights_{target}.csv", to_csv_bytes(weights.reset_index()))
+    runs = [Run(NAME, split, target, 0, fold, "test") for fold in weights.index]
+    log = results.log_test_access(folder, runs, data, settings=f"{', '.join(weights)}; ensemble_weights_{target}.csv")
+    kept = stored[~((stored["model"] == NAME) & (stored["split"] == split))]
+    results.save_predictions(folder, {target: concat_predictions([kept, predictions[stored.columns]])})
+    results.log_test_scores(folder, log, [predictions])
+    return weights, summarize(predictions)["uar"].iloc[-1]
 
 
 def main():
-    """Fit the weights of each corpus, print them, and store the predictions with a log entry."""
+    """Combine the models of each corpus, and print mean weights and UAR."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS or EMO-DB")
     for data in map(load_features, parser.parse_args().features):
         corpus = results.corpus_name(data.clips)
-        folder, split = results.RESULTS / corpus, SPLITS[corpus]
-        stored = results.load_predictions(folder)
-        rows = stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)]
-        predictions, weights = combine(average_seeds(rows))
-        write_atomic(folder / "ensemble_weights.csv", to_csv_bytes(weights.reset_index()))
-        runs = [Run(NAME, split, "emotion", 0, fold, "test") for fold in weights.index]
-        log = results.log_test_access(folder, runs, data, settings=f"{', '.join(weights)}; ensemble_weights.csv")
-        kept = stored[~((stored["model"] == NAME) & (stored["split"] == split))]
-        results.save_predictions(folder, {"emotion": concat_predictions([kept, predictions[stored.columns]])})
-        results.log_test_scores(folder, log, [predictions])
-        print(weights.mean().round(3).to_string())
-        print(f"{corpus}: {100 * summarize(predictions)['uar'].iloc[-1]:.1f} % UAR")
+        for target in ("emotion", "gender"):
+            if results.has_predictions(corpus, target):
+                weights, uar = evaluate(data, target)
+                print(f"{corpus}, {target}: {100 * uar:.1f} % UAR; mean weights {weights.mean().round(2).to_dict()}")
 
 
 if __name__ == "__main__":
