@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY := .venv/bin/python
 DATASET ?= ravdess
 .DEFAULT_GOAL := help
-# keep freed memory in the process: an epoch of the CNN then takes 20 % less CPU time (glibc)
+# keep freed memory in the process: an epoch of cnn_attention then takes 20 % less CPU time (glibc)
 export MALLOC_TOP_PAD_ := 134217728
 .PHONY: help run test test-slow lab download extract reproduce bench
 

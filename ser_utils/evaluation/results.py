@@ -17,6 +17,7 @@ from ser_utils.evaluation import experiment, metrics
 from ser_utils.models.registry import get_model
 
 RESULTS = ROOT / "results"
+MAX_ROWS = 250_000  # of a file of predictions
 MULTI_CORPUS = "multi-corpus"  # results of experiments with several corpora
 MAIN_MODELS = ("mlp", "lstm", "cnn")
 RUN_KEYS = ["model", "split", "target"]  # one row of the access log, one record of the metadata
@@ -165,7 +166,7 @@ def evaluate_test(runs, features, results, cache_dir="build/runs", *, n_jobs=-1,
 
 def _merge(folder, target, table):
     """Replace the rows of the same runs in the stored predictions of a target."""
-    if not (folder / _file_name(target)).is_file():
+    if not _find_files(folder, target):
         return table
     keys, stored = [*metrics.KEYS, "seed", "fold"], load_predictions(folder, target)
     is_new = pd.MultiIndex.from_frame(stored[keys]).isin(pd.MultiIndex.from_frame(table[keys].drop_duplicates()))
@@ -240,8 +241,9 @@ def _save_metadata(folder, log, histories, data):
     write_atomic(path, (json.dumps(list(records.values()), indent=1) + "\n").encode())
 
 
-def _file_name(target):
-    return f"predictions_{target}.csv.gz"
+def _find_files(folder, target):
+    """Files of the predictions of a target; a large table has several, predictions_<target>.2.csv.gz and so on."""
+    return sorted(Path(folder).glob(f"predictions_{target}.*csv.gz"), key=lambda path: (len(path.name), path.name))
 
 
 def _results_folder(results):
@@ -251,7 +253,7 @@ def _results_folder(results):
 
 
 def save_predictions(folder, tables):
-    """Write one compressed predictions table per target.
+    """Write one compressed predictions table per target, in several files of at most `MAX_ROWS` rows.
 
     Parameters
     ----------
@@ -260,7 +262,13 @@ def save_predictions(folder, tables):
         Predictions by target.
     """
     for target, table in tables.items():
-        experiment.write_predictions(Path(folder) / _file_name(target), table)
+        stale = set(_find_files(folder, target))
+        for part, start in enumerate(range(0, len(table), MAX_ROWS), start=1):
+            path = Path(folder) / f"predictions_{target}.{'' if part == 1 else f'{part}.'}csv.gz"
+            experiment.write_predictions(path, table.iloc[start:start + MAX_ROWS])
+            stale.discard(path)
+        for path in stale:
+            path.unlink()
 
 
 def has_predictions(results="ravdess", target=None):
@@ -277,7 +285,7 @@ def has_predictions(results="ravdess", target=None):
     bool
     """
     folder = _results_folder(results)
-    return any((folder / _file_name(name)).is_file() for name in ([target] if target else TARGETS))
+    return any(_find_files(folder, name) for name in ([target] if target else TARGETS))
 
 
 def load_predictions(results="ravdess", target="emotion"):
@@ -306,13 +314,18 @@ def load_predictions(results="ravdess", target="emotion"):
     >>> load_predictions("emodb").columns[:10].tolist()
     ['model', 'split', 'train_corpus', 'test_corpus', 'target', 'seed', 'fold', 'clip', 'speaker', 'label']
     """
-    path = _results_folder(results) / _file_name(target)
-    if not path.is_file():
-        raise FileNotFoundError(f"no {path.name} in {path.parent}; create it with ser evaluate --test --results")
-    try:
-        return read_csv(path)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise IntegrityError(f"{path}: damaged ({error}); restore it with git checkout or evaluate again") from error
+    folder = _results_folder(results)
+    parts = []
+    for path in _find_files(folder, target):
+        try:
+            parts.append(read_csv(path))
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            remedy = "restore it with git checkout or evaluate again"
+            raise IntegrityError(f"{path}: damaged ({error}); {remedy}") from error
+    if not parts:
+        raise FileNotFoundError(f"no predictions_{target}.csv.gz in {folder}; create it with ser evaluate --test "
+                                "--results")
+    return pd.concat(parts, ignore_index=True)
 
 
 def load_summary(results="ravdess", emotions=None):
