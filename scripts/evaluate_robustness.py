@@ -56,7 +56,7 @@ def load_condition(condition, folder, clips):
 def build_table(run, condition, clips, rows, p, classes, ood_score):
     """Build the predictions table of a condition from probabilities p [shape=(n_rows, n_classes)]."""
     p = pd.DataFrame(p, columns=list(classes)).reindex(columns=splits.sort_classes(classes))
-    table = build_predictions_table(run, clips, rows, p.round(4))
+    table = build_predictions_table(run, clips, rows, rows, p.round(4)).assign(train_corpus="ravdess")
     table.insert(table.columns.get_loc("seed"), "condition", condition)
     table.insert(table.columns.get_loc("label") + 1, "ood_score", np.round(ood_score, 3))
     return table
