@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from ser_utils.datasets.core import DATASETS
 from ser_utils.evaluation.results import load_predictions
 from ser_utils.evaluation.splits import speaker_independent
 from ser_utils.features.store import load_features
+from ser_utils.models.registry import MODELS
 
 ANGRY = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
 EVALUATE = ["evaluate", "--features", "build/features/ravdess", "--jobs", 1]
@@ -135,6 +137,7 @@ def test_a_full_disk_is_explained(run_cli, monkeypatch):
 def test_help_and_version(run_cli):
     for command in ("datasets", "download", "extract", "evaluate", "predict", "audit"):
         assert run_cli(command, "--help")[0] == 0
+    assert set(MODELS) <= set(re.findall(r"\w+", run_cli("evaluate", "--help")[1]))
     assert run_cli("nonsense")[0] == 2
     assert run_cli("--version")[1] == f"ser_utils {__version__}\n"
 
