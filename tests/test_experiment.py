@@ -151,7 +151,7 @@ def test_execute_run_compares_corpora_on_their_common_classes(three_corpora, spl
             known = set.union(*(emotions[corpus] for corpus in "abc" if
                                 (corpus != name if split == "leave-one-corpus-out" else corpus == train_corpora[fold])))
             assert set(get_class_names(rows)) == set(rows["label"]) == known & emotions[name]
-            np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=1e-4)
+            np.testing.assert_allclose(rows.filter(like="p_").sum(axis=1), 1, atol=0.005)  # three digits
 
 
 @settings(max_examples=30, deadline=None)
