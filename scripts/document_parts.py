@@ -278,12 +278,19 @@ def datasets():
     table = pd.DataFrame([{
         "name": f"`{one.name}`", "corpus": f"[{one.title}]({one.homepage})", "language": one.language,
         "clips": f"{one.n_clips:,}", "speakers": str(one.n_speakers), "emotions": ", ".join(one.emotions),
-        "licence": one.licence, "shipped models": "under its licence" if one.allows_derivatives else "no",
+        "licence": one.licence, "shipped models": shipping(one),
         "download": f"`make download DATASET={one.name}`" if one.url else one.download_info}
         for one in DATASETS.values()])
     titles = {one.citation: one.title for one in reversed(DATASETS.values())}  # RAVDESS speech and song share theirs
     citations = "\n".join(f"- {title}: {citation}." for citation, title in reversed(titles.items()))
     return f"{left_align(format_markdown_table(table))}\n\n{citations}"
+
+
+def shipping(dataset):
+    """Say whether a model trained on a corpus may be shipped."""
+    if not dataset.allows_derivatives:
+        return "no"
+    return "under its licence" if dataset.licence.startswith(("CC", "ODbL")) else "not stated; ask the authors"
 
 
 def left_align(table):

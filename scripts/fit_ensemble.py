@@ -3,10 +3,10 @@
     python scripts/fit_ensemble.py --features RAVDESS_DIR [EMODB_DIR]
 
 The members are the models with published test predictions of a corpus, each averaged over its seeds. Their
-probabilities are combined by a weighted geometric mean. The weights for a fold maximize the likelihood of the labels of
-the other folds, whose speakers belong to the training side of the fold. As in cross-fitted stacking, the members'
-predictions of these speakers come from models that were trained without them. Predictions and weights are stored in
-results/<corpus>.
+probabilities are combined by a logarithmic opinion pool, a weighted geometric mean. The weights for a fold maximize the
+likelihood of the labels of the other folds, whose speakers are training speakers of the fold. As in cross-fitted
+stacking, the members' predictions of these speakers come from models that were trained without them, but with the test
+speakers of the fold. Predictions and weights are stored in results/<corpus>.
 """
 
 import argparse
@@ -141,10 +141,12 @@ def evaluate(data, target):
     corpus = results.corpus_name(data.clips)
     folder, split = results.RESULTS / corpus, SPLITS[corpus]
     stored = results.load_predictions(folder, target)
-    predictions, weights = combine(average_seeds(stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)]))
+    members = average_seeds(stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)])
+    runs = [Run(NAME, split, target, 0, fold, "test") for fold in members["fold"].unique()]
+    settings = f"logarithmic opinion pool of {', '.join(sorted(members['model'].unique()))}"
+    log = results.log_test_access(folder, runs, data, settings=settings)
+    predictions, weights = combine(members)
     write_atomic(folder / f"ensemble_weights_{target}.csv", to_csv_bytes(weights.reset_index()))
-    runs = [Run(NAME, split, target, 0, fold, "test") for fold in weights.index]
-    log = results.log_test_access(folder, runs, data, settings=f"{', '.join(weights)}; ensemble_weights_{target}.csv")
     kept = stored[~((stored["model"] == NAME) & (stored["split"] == split))]
     results.save_predictions(folder, {target: concat_predictions([kept, predictions[stored.columns]])})
     results.log_test_scores(folder, log, [predictions])

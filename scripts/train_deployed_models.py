@@ -160,9 +160,10 @@ def train_and_export(target, features, folder, temperature, limit):
     """
     import export_onnx
 
-    corpora = [DATASETS[name] for name in features.clips["corpus"].unique()]
-    if refused := [corpus.title for corpus in corpora if not corpus.allows_derivatives]:
-        raise ValueError(f"the licence of {', '.join(refused)} forbids derivatives; train shipped models without it")
+    if refused := [name for name in features.clips["corpus"].unique()
+                   if name not in DATASETS or not DATASETS[name].allows_derivatives]:
+        raise ValueError(f"corpus {', '.join(refused)}: its licence is unknown or forbids derivatives; train shipped "
+                         "models without it")
     labels = splits.get_labels(features.clips, target).astype(str)
     classifier = get_model(DEPLOYED[target]).build(0).set_params(progress=True).fit(features.sequences, labels)
     options, more = {}, {}
