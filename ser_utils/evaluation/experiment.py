@@ -252,8 +252,11 @@ def execute_run(run, data):
     if run.split in MULTI_CORPUS_SPLITS:
         probabilities = restrict_to_common_classes(probabilities, estimator.classes_, y[eval_index],
                                                    data.clips["corpus"].to_numpy()[eval_index])
-    n_digits = 3 if run.split in MULTI_CORPUS_SPLITS else 5  # ten corpora: hundreds of thousands of rows
-    return build_predictions_table(run, data.clips, train_index, eval_index, probabilities.round(n_digits)), history
+        # To save space; significant digits, because the restriction to few classes scales up small values
+        probabilities = probabilities.map(lambda value: float(f"{value:.3g}"))
+    else:
+        probabilities = probabilities.round(5)
+    return build_predictions_table(run, data.clips, train_index, eval_index, probabilities), history
 
 
 def restrict_to_common_classes(probabilities, train_classes, labels, corpora):
