@@ -91,9 +91,11 @@ def several_corpora():
                "**Leave-one-corpus-out, UAR (%) over all emotions that the test and the training corpora share**",
                format_matrix(_with_chance(tables.leave_one_corpus_out_table(shared), shared)),
                "**Leave-one-corpus-out, accuracy of gender (%)**",
-               format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender")),
-               f"**Learning curve: UAR (%) over {names} by number of training speakers from all other corpora, at most "
-               "30 clips each**", format_matrix(tables.learning_curve_table(four))]
+               format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender"))]
+    is_curve = four["split"].str.startswith("train-")
+    for model in sorted(four.loc[is_curve, "model"].unique()):
+        blocks += [f"**Learning curve of `{model}`: UAR (%) over {names} by number of training speakers from all other "
+                   "corpora, at most 30 clips each**", format_matrix(tables.learning_curve_table(four, model))]
     return "\n\n".join(blocks)
 
 

@@ -91,7 +91,7 @@ def average_seeds(predictions):
     """
     columns = [name for name in predictions if name.startswith("p_")]
     keys = [name for name in predictions if name not in ("seed", *columns)]
-    return predictions.groupby(keys, sort=False)[columns].mean().reset_index()
+    return predictions.groupby(keys, sort=False, dropna=False)[columns].mean().reset_index()
 
 
 def combine(members):
@@ -112,6 +112,8 @@ def combine(members):
     columns = [name for name in members if name.startswith("p_")]
     tables = {model: rows.sort_values("clip", ignore_index=True) for model, rows in members.groupby("model")}
     predictions = next(iter(tables.values())).drop(columns=columns).assign(model=NAME, seed=0)
+    if different := [model for model, rows in tables.items() if not rows["clip"].equals(predictions["clip"])]:
+        raise ValueError(f"predictions of {', '.join(different)} are of other clips; evaluate all folds of each member")
     log_p = np.log(np.maximum(np.stack([rows[columns] for rows in tables.values()], axis=1), MIN_PROBABILITY))
     y_index = predictions["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
     p, weights = np.empty((len(predictions), len(columns))), {}
@@ -141,6 +143,7 @@ def evaluate(data, target):
     corpus = results.corpus_name(data.clips)
     folder, split = results.RESULTS / corpus, SPLITS[corpus]
     stored = results.load_predictions(folder, target)
+    results.require_committed(folder)
     members = average_seeds(stored[stored["model"].isin(MEMBERS) & (stored["split"] == split)])
     runs = [Run(NAME, split, target, 0, fold, "test") for fold in members["fold"].unique()]
     settings = f"logarithmic opinion pool of {', '.join(sorted(members['model'].unique()))}"

@@ -1,5 +1,7 @@
 """Result tables: the summary of predictions as Markdown, or beside the published results."""
 
+from itertools import pairwise
+
 import pandas as pd
 
 from ser_utils.datasets.core import DATASETS, TARGETS
@@ -187,22 +189,21 @@ def ablation_table(predictions, base, last):
     Returns
     -------
     pd.DataFrame
-        Text; differences with a paired bootstrap confidence interval over speakers, on the seeds of both models.
+        Text; differences with a paired bootstrap confidence interval over speakers. All rows use the seeds that all
+        steps have; steps without predictions are left out.
     """
     steps = [base, *(name for name in ABLATIONS if name.startswith(f"{base}+")), last]
-    rows = []
-    for before, model in zip([None, *steps], steps, strict=False):
-        part = predictions[predictions["model"].isin([before, model])]
-        seeds = set.intersection(*(set(one["seed"]) for _, one in part.groupby("model")))
-        part = part[part["seed"].isin(seeds)]
-        result = summarize(part[part["model"] == model]).iloc[0]
-        difference = ["–"] if before is None else compare_models(part, model, before)
-        rows.append({"model": model, "UAR": format_percent(result["uar"]),
-                     "95 % CI": _format_pair(result["ci_low"], "–", result["ci_high"]),
-                     "difference": difference[0] if before is None else
-                     "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference)),
-                     "seeds": str(len(seeds))})
-    return pd.DataFrame(rows)
+    predictions = predictions[predictions["model"].isin(steps)]
+    steps = [name for name in steps if name in set(predictions["model"])]
+    seeds = set.intersection(*(set(rows["seed"]) for _, rows in predictions.groupby("model")))
+    predictions = predictions[predictions["seed"].isin(seeds)]
+    summary = summarize(predictions).set_index("model").loc[steps]
+    table = pd.DataFrame({"UAR": summary["uar"].map(format_percent), "95 % CI": [
+        _format_pair(low, "–", high) for low, high in zip(summary["ci_low"], summary["ci_high"], strict=True)]})
+    differences = [compare_models(predictions, model, before) for before, model in pairwise(steps)]
+    table["difference"] = ["–", *("{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in difference))
+                                  for difference in differences)]
+    return table.assign(seeds=str(len(seeds))).reset_index(names="model")
 
 
 def corpus_title(name):
@@ -262,13 +263,14 @@ def leave_one_corpus_out_table(summary, column="uar", target="emotion"):
     return pd.concat([table, table.mean().to_frame("mean").T.rename_axis("tested on")])
 
 
-def learning_curve_table(summary, train_speakers=TRAIN_SPEAKERS):
-    """Arrange the UAR by number of training speakers and test corpus.
+def learning_curve_table(summary, model, train_speakers=TRAIN_SPEAKERS):
+    """Arrange the UAR of one model by number of training speakers and test corpus.
 
     Parameters
     ----------
     summary : pd.DataFrame
         As `metrics.summarize`.
+    model : str
     train_speakers : sequence of int
 
     Returns
@@ -277,7 +279,7 @@ def learning_curve_table(summary, train_speakers=TRAIN_SPEAKERS):
         In %, a row per number of speakers, a column per test corpus.
     """
     names = {f"train-{n}-speakers-of-all-corpora": n for n in train_speakers}
-    rows = summary[summary["split"].isin(names)]
+    rows = summary[summary["split"].isin(names) & (summary["model"] == model) & (summary["target"] == "emotion")]
     table = rows.assign(speakers=rows["split"].map(names)).pivot_table("uar", "speakers", "test_corpus") * 100
     return table.rename(columns=corpus_title).rename_axis("training speakers", columns="tested on")
 

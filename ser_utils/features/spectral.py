@@ -334,7 +334,7 @@ def mean_std(sequences):
     >>> mean_std([np.array([[1.0], [3.0], [3.0]]), np.array([[1.0]])]).tolist()
     [[2.0], [1.0]]
     """
-    frames = np.concatenate(sequences)
+    frames = np.concatenate([np.atleast_2d(sequence) for sequence in sequences])
     return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
 
 

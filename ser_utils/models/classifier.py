@@ -61,7 +61,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int, default 32
     label_smoothing : float in [0, 1), default 0.1
     optimizer : {"adamw", "rmsprop"}, default "adamw"
-        "adamw": linear warm-up over three epochs, cosine decay, gradients clipped to norm 1. "rmsprop": the original
+        "adamw": linear warm-up over three epochs, at most a quarter of the training, cosine decay, gradients clipped to
+        norm 1. "rmsprop": the original
         project's schedule, ``learning_rate / (1 + 1e-6 * step)``.
     learning_rate : float > 0, default 1e-3
         Peak learning rate.
@@ -274,8 +275,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         if self.optimizer == "rmsprop":
             return keras.optimizers.RMSprop(schedules.InverseTimeDecay(self.learning_rate, 1, 1e-6))
         if self.optimizer == "adamw":
-            warmup_steps = WARMUP_EPOCHS * steps_per_epoch
-            decay_steps = max(1, self._count_epochs(steps_per_epoch) * steps_per_epoch - warmup_steps)
+            n_steps = self._count_epochs(steps_per_epoch) * steps_per_epoch
+            warmup_steps = max(1, min(WARMUP_EPOCHS * steps_per_epoch, n_steps // 4))
+            decay_steps = max(1, n_steps - warmup_steps)
             schedule = schedules.CosineDecay(self.learning_rate / 20, decay_steps, alpha=0.01,
                                              warmup_target=self.learning_rate, warmup_steps=warmup_steps)
             return keras.optimizers.AdamW(schedule, weight_decay=self.weight_decay, clipnorm=1.0)

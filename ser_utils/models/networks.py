@@ -190,6 +190,8 @@ def classification_head(x, mask, n_classes, dropout, pooling="attention"):
     """
     # before the pooling: layers draw their seeds in order of creation, and reported results depend on that order
     dropout_layer = layers.Dropout(dropout)
+    if pooling not in ("attention", "average"):
+        raise ValueError(f"pooling={pooling!r} is unknown; choose attention or average")
     x = AttentiveStatisticsPooling()(x, mask) if pooling == "attention" else masked_mean(x, mask)
     return layers.Dense(n_classes, activation="softmax")(dropout_layer(x))
 
@@ -197,7 +199,7 @@ def classification_head(x, mask, n_classes, dropout, pooling="attention"):
 def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
     """Build a multilayer perceptron on functionals of the MFCCs.
 
-    Mean, standard deviation and mean change of each coefficient over the clip, two dense layers, softmax. The order of
+    Mean, standard deviation and RMS of the frame-to-frame change of each coefficient, two dense layers, softmax. The order of
     the frames is lost.
 
     Parameters
@@ -241,7 +243,7 @@ def lstm(n_mfcc, n_classes, units=64, bidirectional=True, pooling="average", dro
         Units per direction.
     bidirectional : bool, default True
     pooling : {"average", "last"}, default "average"
-        Mean over all frames, or the output of the last frame.
+        Mean over all frames, or the final state of each direction.
     dropout : float in [0, 1), default 0.3
         Rate before the softmax layer.
 
@@ -260,6 +262,8 @@ def lstm(n_mfcc, n_classes, units=64, bidirectional=True, pooling="average", dro
     >>> lstm(n_mfcc=40, n_classes=8, units=16)([x, mask]).shape
     TensorShape([3, 8])
     """
+    if pooling not in ("average", "last"):
+        raise ValueError(f"pooling={pooling!r} is unknown; choose average or last")
     frames, mask = _inputs(n_mfcc)
     layer = layers.LSTM(units, return_sequences=pooling == "average")
     layer = layers.Bidirectional(layer) if bidirectional else layer
@@ -328,7 +332,7 @@ def cnn_attention(n_mfcc, n_classes, width=256, dropout=0.3):
 
 
 def tdnn(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
-    """Build a time-delay neural network (TDNN).
+    """Build a time-delay neural network (TDNN) with a single temporal context.
 
     Two dense layers are applied to windows of `window` frames, every 4 frames, followed by attentive statistics pooling
     over the windows. They are written as convolutions with shared weights; the second has kernel size 1, so no layer
