@@ -165,7 +165,8 @@ def train_and_export(target, features, folder, temperature, limit):
         raise ValueError(f"corpus {', '.join(refused)}: its licence is unknown or forbids derivatives; train shipped "
                          "models without it")
     labels = splits.get_labels(features.clips, target).astype(str)
-    classifier = get_model(DEPLOYED[target]).build(0).set_params(max_steps=None, progress=True).fit(features.sequences, labels)
+    classifier = get_model(DEPLOYED[target]).build(0).set_params(max_steps=None, progress=True)
+    classifier.fit(features.sequences, labels)
     options, more = {}, {}
     if target == "emotion":
         reference = export_onnx.compute_ood_reference(features.sequences)._replace(limit=limit)

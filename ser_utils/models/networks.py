@@ -199,8 +199,8 @@ def classification_head(x, mask, n_classes, dropout, pooling="attention"):
 def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
     """Build a multilayer perceptron on functionals of the MFCCs.
 
-    Mean, standard deviation and RMS of the frame-to-frame change of each coefficient, two dense layers, softmax. The order of
-    the frames is lost.
+    Mean, standard deviation and RMS of the frame-to-frame change of each coefficient, two dense layers, softmax. The
+    order of the frames is lost.
 
     Parameters
     ----------
