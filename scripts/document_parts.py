@@ -75,7 +75,7 @@ def overview(summaries):
 def format_matrix(matrix, digits=1):
     """Format a table of numbers with its index as Markdown; NaN is a dash."""
     text = matrix.map(lambda value: "–" if pd.isna(value) else f"{value:.{digits}f}")
-    return format_markdown_table(text.rename_axis(columns=None).reset_index())
+    return format_markdown_table(text.rename_axis(columns=None).reset_index().astype(str))
 
 
 def several_corpora():
@@ -290,9 +290,9 @@ def datasets():
 
 def shipping(dataset):
     """Say whether a model trained on a corpus may be shipped."""
-    if not dataset.allows_derivatives:
-        return "no"
-    return "under its licence" if dataset.licence.startswith(("CC", "ODbL")) else "not stated; ask the authors"
+    if dataset.allows_derivatives:
+        return "under its licence"
+    return "no" if "-ND" in dataset.licence else "not stated; ask the authors"
 
 
 def left_align(table):

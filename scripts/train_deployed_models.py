@@ -162,8 +162,8 @@ def train_and_export(target, features, folder, temperature, limit):
 
     if refused := [name for name in features.clips["corpus"].unique()
                    if name not in DATASETS or not DATASETS[name].allows_derivatives]:
-        raise ValueError(f"corpus {', '.join(refused)}: its licence is unknown or forbids derivatives; train shipped "
-                         "models without it")
+        raise ValueError(f"corpus {', '.join(refused)}: no open licence for derivatives; train shipped models "
+                         "without it")
     labels = splits.get_labels(features.clips, target).astype(str)
     classifier = get_model(DEPLOYED[target]).build(0).set_params(max_steps=None, progress=True)
     classifier.fit(features.sequences, labels)

@@ -96,8 +96,8 @@ class Dataset:
 
     @property
     def allows_derivatives(self):
-        """False if the licence forbids derivatives (ND): a model trained on the corpus must not be shipped (bool)."""
-        return "-ND" not in self.licence
+        """True if an open licence without ND covers derivatives, so that a model trained on it may ship (bool)."""
+        return self.licence.startswith(("CC", "ODbL")) and "-ND" not in self.licence
 
     @property
     def how_to_get(self):
