@@ -83,7 +83,8 @@ class ModelSpec:
     @property
     def settings(self):
         """Representation of the unfitted classifier on one line, equal in every process."""
-        return re.sub(r" at 0x[0-9a-f]+", "", " ".join(self.build(0).__repr__(N_CHAR_MAX=10**6).split()))  # without memory addresses
+        text = " ".join(self.build(0).__repr__(N_CHAR_MAX=10**6).split())
+        return re.sub(r" at 0x[0-9a-f]+", "", text)  # without memory addresses
 
     def build(self, seed):
         """Build an unfitted classifier.
