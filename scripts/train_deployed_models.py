@@ -166,7 +166,7 @@ def train_and_export(target, features, folder, temperature, limit):
                          "without it")
     labels = splits.get_labels(features.clips, target).astype(str)
     classifier = get_model(DEPLOYED[target]).build(0).set_params(max_steps=None, progress=True)
-    classifier.fit(features.sequences, labels)
+    classifier = classifier.fit(features.sequences, labels)
     options, more = {}, {}
     if target == "emotion":
         reference = export_onnx.compute_ood_reference(features.sequences)._replace(limit=limit)
