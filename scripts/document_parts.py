@@ -94,8 +94,8 @@ def several_corpora():
                format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender"))]
     is_curve = four["split"].str.startswith("train-")
     for model in sorted(four.loc[is_curve, "model"].unique()):
-        blocks += [f"**Learning curve of `{model}`: UAR (%) over {names} by number of training speakers from all other "
-                   "corpora, at most 30 clips each**", format_matrix(tables.learning_curve_table(four, model))]
+        blocks += [f"**Learning curve of `{model}`: UAR (%) over {names} by number of training speakers, drawn from "
+                   "six corpora with at most 30 clips each**", format_matrix(tables.learning_curve_table(four, model))]
     return "\n\n".join(blocks)
 
 

@@ -112,5 +112,4 @@ def test_functionals_equal_opensmile(name, feature_set, n, samples):
     values = extra_features.EXTRACTORS[name](y, 16000)
     assert (values.shape, values.dtype) == ((n,), np.float32)
     np.testing.assert_array_equal(values, expected.to_numpy()[0])
-    assert opensmile_functionals.get_feature_names(feature_set) == expected.columns.tolist()
     assert np.isfinite(extra_features.EXTRACTORS[name](y[:100], 16000)).all()  # too short for openSMILE

@@ -59,7 +59,7 @@ def test_tables_of_several_corpora():
              for a, b, accuracy in (("ravdess", "emodb", 0.5), ("emodb", "ravdess", 0.75))]
     left_out = [make_predictions(split="leave-one-corpus-out", train="multiple", test=name, accuracy=accuracy)
                 for name, accuracy in (("ravdess", 0.5), ("emodb", 1.0))]
-    curve = [make_predictions(split=f"train-{n}-speakers-of-all-corpora", train="multiple", test="emodb",
+    curve = [make_predictions(split=f"train-{n}-speakers-multi-corpus", train="multiple", test="emodb",
                               accuracy=accuracy) for n, accuracy in ((5, 0.25), (10, 0.5))]
     summary = metrics.summarize(pd.concat([*pairs, *left_out, *curve]))
     matrix = tables.cross_corpus_matrix(summary, "m")

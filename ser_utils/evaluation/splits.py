@@ -335,8 +335,8 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     Returns
     -------
     list of Split
-        In the order of the corpora's names. Corpora with a common speaker, or with fewer than two common classes, do
-        not test each other; a training corpus without a test corpus has no fold.
+        In the order of the corpora's names. Corpora with a common speaker, or with fewer than two common classes, are
+        never training and test corpus of the same fold; a training corpus without a test corpus has no fold.
 
     Raises
     ------
@@ -393,13 +393,15 @@ def _split_corpora(clips, target, folds, norm_by):
         _get_speakers(clips)
     splits: list[Split] = []
     for train, test in folds:
-        pairs = [(a, b) for a in train for b in test if not speakers[a] & speakers[b]]
-        train = [name for name in train if any(name == a for a, _ in pairs)]
-        shared = {name: set().union(*(classes[a] for a, b in pairs if b == name)) & classes[name] for name in test}
-        is_test = np.array([label in shared[name] and len(shared[name]) > 1 if name in shared else False
-                            for name, label in zip(corpus, labels, strict=True)])
+        is_train, is_test = np.zeros(len(clips), bool), np.zeros(len(clips), bool)
+        for name in test:
+            sources = [other for other in train if not speakers[other] & speakers[name]]
+            common = set().union(*(classes[other] for other in sources)) & classes[name]
+            is_train |= has_label & np.isin(corpus, sources)
+            if len(common) > 1:
+                is_test |= (corpus == name) & np.isin(labels.astype(str), sorted(common))
         if is_test.any():
-            splits.append(Split(len(splits), np.flatnonzero(has_label & np.isin(corpus, train)), np.empty(0, int),
+            splits.append(Split(len(splits), np.flatnonzero(is_train), np.empty(0, int),
                                 np.flatnonzero(is_test), np.arange(len(clips)) if norm_by else None,
                                 norm_by or "speaker"))
     if not splits:
@@ -566,7 +568,7 @@ SPLITS: dict[str, Callable] = {
     "cross-corpus-speaker-normalized": partial(cross_corpus, norm_by="speaker"),
     "leave-one-corpus-out": leave_one_corpus_out,
     "leave-one-corpus-out-corpus-normalized": partial(leave_one_corpus_out, norm_by="corpus"),
-    **{f"train-{n}-speakers-of-all-corpora": partial(train_speakers, n_speakers=n) for n in TRAIN_SPEAKERS},
+    **{f"train-{n}-speakers-multi-corpus": partial(train_speakers, n_speakers=n) for n in TRAIN_SPEAKERS},
     "speaker-normalized": speaker_normalized,
     # RAVDESS has four neutral clips of each actor; its authors recorded calm as a second baseline
     "enrollment-normalized": partial(speaker_normalized, enrollment={"neutral": 2, "calm": 3}),

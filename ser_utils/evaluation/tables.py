@@ -11,7 +11,7 @@ from ser_utils.models.registry import ABLATIONS
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
 ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
-FOUR_EMOTIONS = ("angry", "happy", "neutral", "sad")  # of every corpus
+FOUR_EMOTIONS = ("angry", "happy", "neutral", "sad")  # the usual set of cross-corpus studies; every corpus has them
 SPLIT_TITLES = {  # in the order of the tables
     "speaker-independent": "Unseen speakers ({folds})",
     "speaker-normalized":
@@ -217,7 +217,7 @@ def corpus_title(name):
     -------
     str
     """
-    return DATASETS[name].title if name in DATASETS else {"casia": "CASIA"}.get(name, name)
+    return DATASETS[name].title if name in DATASETS else name
 
 
 def cross_corpus_matrix(summary, model, target="emotion", split="cross-corpus"):
@@ -278,7 +278,7 @@ def learning_curve_table(summary, model, train_speakers=TRAIN_SPEAKERS):
     pd.DataFrame
         In %, a row per number of speakers, a column per test corpus.
     """
-    names = {f"train-{n}-speakers-of-all-corpora": n for n in train_speakers}
+    names = {f"train-{n}-speakers-multi-corpus": n for n in train_speakers}
     rows = summary[summary["split"].isin(names) & (summary["model"] == model) & (summary["target"] == "emotion")]
     table = rows.assign(speakers=rows["split"].map(names)).pivot_table("uar", "speakers", "test_corpus") * 100
     return table.rename(columns=corpus_title).rename_axis("training speakers", columns="tested on")

@@ -2,17 +2,18 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from ser_utils._utils import files
-from ser_utils.features import opensmile_functionals
+from ser_utils.features.opensmile_functionals import compute_functionals
 
 # name -> function f(y, sr) -> np.ndarray [shape=(n_features,)] of one clip without silence at both ends
 EXTRACTORS: dict[str, Callable] = {
-    "egemaps": opensmile_functionals.compute_egemaps,
-    "compare": opensmile_functionals.compute_compare,
+    "egemaps": partial(compute_functionals, feature_set="eGeMAPSv02"),
+    "compare": partial(compute_functionals, feature_set="ComParE_2016"),
 }
 
 
