@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
 from ser_utils import audio
-from ser_utils._utils.files import write_atomic, write_checksums
+from ser_utils._utils.files import write_atomic, write_model_checksums
 from ser_utils.datasets.core import DATASETS
 from ser_utils.evaluation import metrics, results, splits
 from ser_utils.features.spectral import mean_std, mfcc, mfcc_dynamics
@@ -192,7 +192,7 @@ def main(arguments=None):
     for target in DEPLOYED:
         train_and_export(target, features, options.out, info["temperature"], limit)
     write_atomic(options.out / "model_info.json", (json.dumps(info | detection, indent=1) + "\n").encode())
-    write_checksums(options.out, [*(f"{target}.onnx" for target in DEPLOYED), "model_info.json"])
+    write_model_checksums(options.out)
 
 
 if __name__ == "__main__":

@@ -213,8 +213,10 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
                           "help": f"one of {', '.join(DATASETS)}, {CUSTOM} (default: %(default)s)"},
             "--out": {"metavar": "DIR", "help": "default: build/features/NAME"},
             "--features": {"nargs": "+", "default": [], "metavar": "NAME",
-                           "help": "add features of whole clips: egemaps (eGeMAPSv02, 88) or compare (ComParE 2016, "
-                                   "6,373), which need pip install opensmile"},
+                           "help": "add features: whisper (mean and SD of the hidden states of a pretrained encoder, "
+                                   "4,096 per clip), whisper_sequences (the hidden states), egemaps "
+                                   "(eGeMAPSv02, 88) or compare (ComParE 2016, 6,373); the last two need pip install "
+                                   "opensmile"},
             "--no-f0": {"action": "store_true",
                         "help": "omit the fundamental frequency, by far the slowest descriptor; no model uses it"},
             "--jobs": JOBS, "--scheduler": SCHEDULER,
@@ -225,8 +227,8 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
         "  ser evaluate --features data/ravdess build/features/emodb --split cross-corpus --model cnn_robust --test", {
             "--model": {"nargs": "+", "metavar": "NAME",
                         "help": "chance, svm, svm_egemaps, svm_compare, original_cnn, mlp, lstm, cnn, tdnn, crnn, "
-                                "cnn_attention, cnn_robust, cnn_robust_gender, or a scikit-learn classifier "
-                                "package.module:Class (default: mlp lstm cnn; with --test, all published runs)"},
+                                "cnn_attention, whisper_logreg, whisper_mlp, whisper_attention, cnn_robust, "
+                                "cnn_robust_gender, or a scikit-learn classifier package.module:Class (default: mlp lstm cnn; with --test, all published runs)"},
             "--split": {"nargs": "+", "metavar": "NAME",
                         "help": "default: speaker-independent; an unknown name lists all splits"},
             "--target": {"choices": TARGETS, "help": "default: emotion"},

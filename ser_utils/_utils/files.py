@@ -92,9 +92,44 @@ def read_verified(path, remedy):
     1441
     """
     content, checksums = path.read_bytes(), (path.parent / CHECKSUM_FILE).read_bytes().splitlines()
-    if f"{hashlib.sha256(content).hexdigest()}  {path.name}".encode() not in checksums:
-        raise IntegrityError(f"{path}: its content does not match its checksum in {CHECKSUM_FILE}; {remedy}")
+    digest = hashlib.sha256(content).hexdigest()
+    if f"{digest}  {path.name}".encode() not in checksums:
+        raise IntegrityError(f"{path}: its SHA-256 {digest} does not match its checksum in {CHECKSUM_FILE}; {remedy}")
     return content
+
+
+def write_model_checksums(folder):
+    """Write the checksums of all model files of a folder: `*.onnx` and `model_info.json`.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+    write_checksums(folder, [*sorted(path.name for path in folder.glob("*.onnx")), "model_info.json"])
+
+
+def read_model(path, remedy):
+    """Read a model file and compare it with its checksum.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        As for `read_verified`.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    IntegrityError
+        If the file or its checksum is missing, cannot be read, or differs.
+    """
+    try:
+        return read_verified(path, remedy)
+    except OSError as error:
+        raise IntegrityError(f"{error.filename or path}: cannot be read ({error.strerror}); {remedy}") from error
 
 
 def to_csv_bytes(table):

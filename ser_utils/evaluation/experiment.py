@@ -157,7 +157,8 @@ def cache_key(model, data):
     digest = hashlib.blake2b(text.encode(), digest_size=6)
     digest.update(to_csv_bytes(data.clips.reindex(columns=CLIP_COLUMNS)))
     if spec.input_type in data.extra:
-        digest.update(data.extra[spec.input_type].tobytes())
+        for values in data.extra[spec.input_type]:
+            digest.update(values.tobytes())
     if ":" in model:
         digest.update(Path(spec.source).read_bytes())
     return digest.hexdigest()

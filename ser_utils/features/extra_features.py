@@ -1,4 +1,4 @@
-"""Optional features of whole clips, one vector per clip: their extractors and files."""
+"""Optional features besides the MFCCs, one vector or one sequence of vectors per clip: their extractors and files."""
 
 import io
 from collections.abc import Callable
@@ -7,14 +7,21 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from ser_utils import whisper
 from ser_utils._utils import files
 from ser_utils.features.opensmile_functionals import compute_functionals
+from ser_utils.features.quantization import quantize
 
-# name -> function f(y, sr) -> np.ndarray [shape=(n_features,)] of one clip without silence at both ends
+# name -> function f(y, sr) of one clip without silence at both ends, which returns a vector [shape=(n_features,)] or,
+# for the names in SEQUENCES, a sequence [shape=(n_frames, n_features)]
 EXTRACTORS: dict[str, Callable] = {
     "egemaps": partial(compute_functionals, feature_set="eGeMAPSv02"),
     "compare": partial(compute_functionals, feature_set="ComParE_2016"),
+    "whisper": whisper.compute_statistics,
+    "whisper_sequences": whisper.compute_sequence,
 }
+SEQUENCES = ("whisper_sequences",)  # stored in 16 bits
+EIGHT_BIT = ("whisper",)  # stored in 8 bits; the functionals of openSMILE have too large a range for that
 
 
 def check_names(names):
@@ -34,7 +41,7 @@ def check_names(names):
     >>> check_names(["egemaps", "compare"])
     >>> check_names(["gemaps"])
     Traceback (most recent call last):
-    ValueError: unknown features 'gemaps'; choose from egemaps, compare
+    ValueError: unknown features 'gemaps'; choose from egemaps, compare, whisper, whisper_sequences
     """
     for name in names:
         if name not in EXTRACTORS:
@@ -42,7 +49,7 @@ def check_names(names):
 
 
 def save_extra(folder, name, clips, values):
-    """Save the extra features of all clips as `NAME.npz`: arrays `clips` and `values`. Checksums are not updated.
+    """Save the extra features of all clips as `NAME.npz`. Checksums are not updated.
 
     The file is not compressed, because 37 MB of ComParE are read by every worker process.
 
@@ -52,10 +59,18 @@ def save_extra(folder, name, clips, values):
     name : str
     clips : iterable of str [shape=(n_clips,)]
         Names of the clips.
-    values : np.ndarray [shape=(n_clips, n_features)]
+    values : sequence of np.ndarray [shape=(n_features,)] or [shape=(n_frames, n_features)]
+        One per clip. Features of `EIGHT_BIT` are quantized.
     """
-    np.savez(archive := io.BytesIO(), clips=np.array(list(clips), dtype=str), values=values.astype(np.float32))
-    files.write_atomic(folder / f"{name}.npz", archive.getvalue())
+    arrays = {"clips": np.array(list(clips), dtype=str)}
+    if name in SEQUENCES:
+        arrays |= {"values": np.concatenate(values, dtype=np.float16), "lengths": np.array(list(map(len, values)))}
+    elif name in EIGHT_BIT:
+        arrays |= dict(zip(("values", "step", "low"), quantize(np.stack(values)), strict=True))
+    else:
+        arrays["values"] = np.stack(values).astype(np.float32)
+    np.savez(archive := io.BytesIO(), **arrays)  # type: ignore[arg-type]
+    files.write_atomic(folder / f"{name}.npz", archive.getbuffer())
 
 
 def load_extra(folder, clips, remedy):
@@ -73,7 +88,8 @@ def load_extra(folder, clips, remedy):
 
     Returns
     -------
-    dict of np.ndarray [shape=(n_clips, n_features)], float32
+    dict of np.ndarray [shape=(n_clips, n_features)], float32, or list of np.ndarray [shape=(n_frames, n_features)]
+        Sequences are float16.
 
     Raises
     ------
@@ -83,14 +99,20 @@ def load_extra(folder, clips, remedy):
         If a clip is missing in a file.
     """
     listed = {line.split()[-1] for line in (folder / files.CHECKSUM_FILE).read_text().splitlines() if line.strip()}
-    extra = {}
-    for name in EXTRACTORS:
-        path = folder / f"{name}.npz"
-        if path.name in listed and path.is_file():
-            with np.load(io.BytesIO(files.read_verified(path, remedy)), allow_pickle=False) as arrays:
-                rows = get_rows(arrays["clips"], clips, f"{path}; {remedy}")
-                extra[name] = arrays["values"][rows].astype(np.float32, copy=False)
-    return extra
+    paths = {name: folder / f"{name}.npz" for name in EXTRACTORS}
+    return {name: _load_values(path, clips, remedy) for name, path in paths.items()
+            if path.name in listed and path.is_file()}
+
+
+def _load_values(path, clips, remedy):
+    with np.load(io.BytesIO(files.read_verified(path, remedy)), allow_pickle=False) as arrays:
+        rows, values = get_rows(arrays["clips"], clips, f"{path}; {remedy}"), arrays["values"]
+        if "lengths" in arrays:
+            sequences = np.split(values, np.cumsum(arrays["lengths"])[:-1])
+            return [sequences[row] for row in rows]
+        if "step" in arrays:
+            return values[rows] * arrays["step"] + arrays["low"]
+        return values[rows].astype(np.float32, copy=False)
 
 
 def get_rows(names, clips, source):

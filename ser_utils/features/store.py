@@ -17,12 +17,12 @@ from ser_utils import audio, datasets
 from ser_utils._utils import files
 from ser_utils._utils.parallel import parallel_map
 from ser_utils.features import descriptors, extra_features, spectral
+from ser_utils.features.quantization import MIN_STEP, quantize
 
 RAVDESS_FEATURES = files.ROOT / "data" / "ravdess"
 FEATURES_VERSION = 2  # part of the cache key; to be increased when the code changes any feature or drops clips
 VERSIONED_PACKAGES = ("numpy", "scipy", "soundfile", "soxr", "librosa")  # their versions are part of the cache key
 FILES = ("clips.csv", "features.npz", "feature_config.json")
-MIN_STEP = 1e-9  # of the quantization
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class FeatureSet:
     contours : np.ndarray [shape=(n_clips, 216)]
         From `mfcc_mean_contour`; float32.
     config : FeatureConfig
-    extra : dict of np.ndarray [shape=(n_clips, n_features)]
-        Optional features of whole clips by name, float32, such as "egemaps" and "compare" from
-        `extract_extra_features`. They do not enter `digest`.
+    extra : dict
+        Optional features by name, from `extract_extra_features`: of whole clips, such as "whisper" or "egemaps"
+        (np.ndarray [shape=(n_clips, n_features)], float32), or "whisper_sequences" (list of np.ndarray
+        [shape=(n_frames, n_features)], float16). They do not enter `digest`.
 
     Examples
     --------
@@ -58,7 +59,7 @@ class FeatureSet:
     offsets: np.ndarray
     contours: np.ndarray
     config: spectral.FeatureConfig
-    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    extra: dict = field(default_factory=dict)
 
     @property
     def sequences(self):
@@ -97,7 +98,7 @@ class FeatureSet:
 
         Returns
         -------
-        list of np.ndarray [shape=(n_frames, n_mfcc)] or np.ndarray [shape=(n_clips, n_features)]
+        list of np.ndarray [shape=(n_frames, n_features)] or np.ndarray [shape=(n_clips, n_features)]
             The contours as sequences of one coefficient, [shape=(216, 1)].
 
         Raises
@@ -242,7 +243,7 @@ def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, 
         extract = partial(_extract_extra_clip, name=name, config=features.config)
         values = parallel_map(extract, paths, desc=f"extracting {name}", unit="clip", n_jobs=n_jobs,
                               scheduler=scheduler, environment=_package_versions, progress=progress)
-        extra_features.save_extra(out, name, features.clips["clip"], np.stack(list(values)))
+        extra_features.save_extra(out, name, features.clips["clip"], list(values))
         stored.append(name)
         files.write_checksums(out, (*FILES, *(f"{one}.npz" for one in stored)))
     return load_features(out)
@@ -264,8 +265,8 @@ def save_features(features, folder, **info):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    frames, steps, lows = zip(*map(_quantize, features.sequences), strict=True)
-    contours, contour_step, contour_low = _quantize(features.contours.T)
+    frames, steps, lows = zip(*map(quantize, features.sequences), strict=True)
+    contours, contour_step, contour_low = quantize(features.contours.T)
     sd = np.maximum(features.frames.std(axis=0), MIN_STEP)
     info = {"config": asdict(features.config), "n_clips": len(features.clips), "n_frames": len(features.frames),
             "max_quantization_error_sd": round(float((np.stack(steps) / 2 / sd).max()), 4),
@@ -389,13 +390,6 @@ def _load_cached(out, digest):
     return None
 
 
-def _quantize(values):
-    """8-bit uniform quantization: bytes, step and minimum of each column."""
-    low = values.min(axis=0)
-    step = np.maximum((values.max(axis=0) - low) / 255, MIN_STEP).astype(np.float32)
-    return np.rint((values - low) / step).astype(np.uint8), step, low.astype(np.float32)
-
-
 def _concat(parts):
     if len(parts) == 1:
         return parts[0]
@@ -409,6 +403,9 @@ def _concat(parts):
                          speaker=clips["corpus"].replace(groups) + "/" + clips["speaker"])
     frames, lengths, contours = (np.concatenate(arrays) for arrays in zip(
         *((part.frames, np.diff(part.offsets), part.contours) for part in parts), strict=True))
-    common = {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra
-              if all(name in part.extra for part in parts)}
+    common = {}
+    for name in parts[0].extra:
+        if all(name in part.extra for part in parts):
+            values = list(itertools.chain.from_iterable(part.extra[name] for part in parts))
+            common[name] = values if name in extra_features.SEQUENCES else np.stack(values)
     return FeatureSet(clips, frames, np.cumsum([0, *lengths]), contours, parts[0].config, common)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_utils import audio
-from ser_utils._utils.files import ROOT, IntegrityError, printable, read_verified
+from ser_utils._utils.files import ROOT, printable, read_model
 from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS
 
 MODELS_FOLDER = ROOT / "models"
@@ -118,7 +118,7 @@ def load_models():
     >>> load_models()["emotion"].classes
     ['angry', 'calm', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised']
     """
-    return {target: DeployedModel(_read_model(MODELS_FOLDER / f"{target}.onnx")) for target in TARGETS}
+    return {target: DeployedModel(read_model(MODELS_FOLDER / f"{target}.onnx", REMEDY)) for target in TARGETS}
 
 
 def predict(source, sr=None, speaker_stats=None):
@@ -286,13 +286,6 @@ def format_predictions(predictions):
         lines += [f"{'':<{width}}  {part['emotion']:<10} {part['probability']:>5.2f}  from {part['start']:.0f} s"
                   for part in prediction.get("windows", ())]
     return "\n".join(lines)
-
-
-def _read_model(path):
-    try:
-        return read_verified(path, REMEDY)
-    except OSError as error:
-        raise IntegrityError(f"{error.filename or path}: cannot be read ({error.strerror}); {REMEDY}") from error
 
 
 def _decode_json(text):

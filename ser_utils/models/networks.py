@@ -414,6 +414,87 @@ def crnn(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3, residual=Tru
     return keras.Model([frames, frame_mask], probabilities, name="crnn")
 
 
+@keras.saving.register_keras_serializable("ser_utils")
+class LayerWeights(layers.Layer):
+    """Multiply each layer of a pretrained encoder by a trainable weight; the weights have a mean of 1.
+
+    Parameters
+    ----------
+    n_layers : int
+    **kwargs
+        Arguments of `keras.layers.Layer`.
+
+    References
+    ----------
+    S. Yang et al., "SUPERB: Speech processing universal performance benchmark", Interspeech, 2021, where the weighted
+    layers are added.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[[1.0, 2.0, 3.0, 4.0]]])  # two layers of two channels
+    >>> LayerWeights(2)(x).numpy().tolist()  # before training
+    [[[1.0, 2.0, 3.0, 4.0]]]
+    """
+
+    def __init__(self, n_layers, **kwargs):
+        super().__init__(**kwargs)
+        self.n_layers = n_layers
+
+    def build(self, input_shape):
+        """Create one weight per layer."""
+        self.logits = self.add_weight(shape=(self.n_layers,), initializer="zeros", name="logits")
+
+    def call(self, x):
+        """Multiply.
+
+        Parameters
+        ----------
+        x : tensor [shape=(batch, n_frames, n_layers * n_channels)]
+            The layers side by side.
+
+        Returns
+        -------
+        tensor of the same shape
+        """
+        weights = self.n_layers * ops.softmax(self.logits)
+        return x * ops.repeat(weights, x.shape[-1] // self.n_layers)
+
+    def get_config(self):
+        """Return the arguments that recreate the layer."""
+        return {**super().get_config(), "n_layers": self.n_layers}
+
+
+def whisper_attention(n_features, n_classes, n_layers=4, dropout=0.5):
+    """Build a classifier of the hidden states of a pretrained encoder.
+
+    A weight for each of the encoder's layers, attentive statistics pooling, batch normalization, softmax.
+
+    Parameters
+    ----------
+    n_features : int
+        `n_layers` times the width of the encoder.
+    n_classes : int
+    n_layers : int, default 4
+    dropout : float in [0, 1), default 0.5
+        Rate before the softmax layer.
+
+    Returns
+    -------
+    keras.Model
+
+    Examples
+    --------
+    >>> whisper_attention(n_features=4 * 512, n_classes=8).count_params()
+    180365
+    """
+    frames, mask = _inputs(n_features)
+    x = AttentiveStatisticsPooling()(LayerWeights(n_layers)(frames), mask)
+    x = layers.Dropout(dropout)(layers.BatchNormalization(momentum=0.9)(x))
+    probabilities = layers.Dense(n_classes, activation="softmax")(x)
+    return keras.Model([frames, mask], probabilities, name="whisper_attention")
+
+
 def original_cnn(n_mfcc, n_classes, n_frames=216):
     """Build the CNN of the original project, layer by layer. It ignores the mask.
 
@@ -454,4 +535,5 @@ def _inputs(n_mfcc, n_frames=None):
     return keras.Input((n_frames, n_mfcc), name="frames"), keras.Input((n_frames, 1), name="mask")
 
 
-NETWORKS = {build.__name__: build for build in (mlp, lstm, cnn, tdnn, crnn, cnn_attention, original_cnn)}
+NETWORKS = {build.__name__: build
+            for build in (mlp, lstm, cnn, tdnn, crnn, cnn_attention, whisper_attention, original_cnn)}

@@ -9,6 +9,7 @@ from functools import partial
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
@@ -173,6 +174,35 @@ def _svm_opensmile(n_features):
     return make_pipeline(StandardScaler(), _svc(C=10, gamma=0.3 / n_features))
 
 
+def whisper_logreg(C=0.01):
+    """Build logistic regression on the standardized statistics of the Whisper encoder.
+
+    Parameters
+    ----------
+    C : float > 0, default 0.01
+        Inverse strength of the L2 penalty.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> classifier = whisper_logreg().fit(rng.normal(size=(20, 4096)), ["calm", "sad"] * 10)
+    >>> classifier.predict_proba(rng.normal(size=(3, 4096))).shape
+    (3, 2)
+    """
+    return make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=1000))
+
+
+def _whisper_network(name, **kwargs):
+    """Network on the hidden states of the Whisper encoder, 25 frames per second."""
+    return SequenceClassifier(name, kwargs, crop_frames=64, epochs=20, batch_size=32, learning_rate=5e-4,
+                              augment=Augment(max_log_tempo=0.15, mixup_alpha=0.2))
+
+
 def _original_cnn():
     # The original project trains 700 epochs at a rate of 1e-5. 84 epochs at 1e-4 reach about the same training loss
     # (results/ravdess/training_schedules.csv).
@@ -236,6 +266,9 @@ MODELS = {spec.name: spec for spec in (
     ModelSpec("original_cnn", _original_cnn, "contours"),
     *(ModelSpec(name, partial(_plain, name)) for name in ("mlp", "lstm", "cnn")),
     *(ModelSpec(name, partial(_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
+    ModelSpec("whisper_logreg", whisper_logreg, "whisper"),
+    *(ModelSpec(name, partial(_whisper_network, network), "whisper_sequences")
+      for name, network in (("whisper_mlp", "mlp"), ("whisper_attention", "whisper_attention"))),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
 # The last step of each chain, five test-time warps, gives cnn_attention and crnn
 ABLATIONS = {spec.name: spec for spec in (
