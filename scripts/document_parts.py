@@ -23,7 +23,7 @@ from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
 from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings, to_markdown
 from ser_utils.features.store import load_features
 from ser_utils.live.distortions import CONDITIONS
-from ser_utils.models.registry import ABLATIONS, DEPLOYED
+from ser_utils.models.registry import ABLATIONS, DEPLOYED, PRETRAINED
 
 CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
 OVERVIEW_MODELS = ("chance", "original_cnn", "svm", "svm_egemaps", "svm_compare", *MAIN_MODELS, "tdnn", "crnn",
@@ -57,8 +57,17 @@ def leakage(summary):
 
 
 def headline(summary):
-    """Table of the models on unseen speakers."""
-    return to_markdown(select(summary, **HEADLINE))
+    """Table of the models on unseen speakers, without those with a pretrained encoder."""
+    return to_markdown(select(summary[~summary["model"].isin(PRETRAINED)], **HEADLINE))
+
+
+def pretrained(summary):
+    """Scores of the models with a pretrained encoder on unseen speakers, in words."""
+    rows = 100 * select(summary, **HEADLINE).set_index("model")[["uar", "ci_low", "ci_high"]]
+    texts = {"whisper_logreg": "with logistic regression (`whisper_logreg`)",
+             "fusion": "combined with all models above (`fusion`)"}
+    return " and ".join("{:.1f} % UAR (95 % CI {:.1f}–{:.1f}) ".format(*rows.loc[model]) + text
+                        for model, text in texts.items())
 
 
 def overview(summaries):
@@ -117,6 +126,13 @@ def ablations():
     rows = select(load_predictions("ravdess"), **HEADLINE)
     return "\n\n".join(format_markdown_table(tables.ablation_table(rows, base, last))
                        for base, last in (("cnn", "cnn_attention"), ("lstm", "crnn")))
+
+
+def whisper_layers():
+    """Table of the UAR of `whisper_logreg` in model selection by layers of the encoder and regularization."""
+    table = pd.read_csv(RESULTS / "ravdess" / "whisper_layers.csv")
+    table = table.pivot_table("mean", "layers", "C", sort=False).add_prefix("C = ")
+    return format_matrix(table.rename(index=lambda names: names.replace(" ", ", ")))
 
 
 def comparisons():

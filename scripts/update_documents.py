@@ -34,17 +34,17 @@ def pages():
     texts = {
         "README.md": {
             "leakage": parts.leakage(ravdess), "results": parts.headline(ravdess),
-            "corpora": parts.corpora(),
+            "pretrained": parts.pretrained(ravdess), "corpora": parts.corpora(),
             "setup_time": parts.step_duration("set up"), "run_time": parts.step_duration("full report")},
         "docs/methods.md": {
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),
-            "comparisons": parts.comparisons(), "other_speakers": parts.other_speakers(),
-            "test_access": parts.test_access()},
+            "whisper_layers": parts.whisper_layers(), "comparisons": parts.comparisons(),
+            "other_speakers": parts.other_speakers(), "test_access": parts.test_access()},
         "docs/commands.md": {"hours": parts.hours(), "first_run": parts.first_run()},
         "models/README.md": {
-            "recall": parts.recall(), "calibration": parts.calibration(), "robustness": parts.channel_robustness(),
-            "enrollment": parts.enrollment(), "emodb": parts.emodb(), "ood_detection": parts.ood_detection(),
-            "ood_false_positives": parts.ood_false_positives()},
+            "corpora": parts.corpora(), "recall": parts.recall(), "calibration": parts.calibration(),
+            "robustness": parts.channel_robustness(), "enrollment": parts.enrollment(), "emodb": parts.emodb(),
+            "ood_detection": parts.ood_detection(), "ood_false_positives": parts.ood_false_positives()},
         "data/README.md": {"datasets": parts.datasets()},
         "benchmarks/README.md": {
             "benchmarks": parts.benchmarks(), "machine": parts.machine(), "equality": parts.equality()},

@@ -21,11 +21,16 @@ MODEL_COLORS = {
     "cnn": "#0072B2", "cnn_robust": "#4422AA", "ensemble": "#665522", "svm_egemaps": "#660000",
     "svm_compare": "#9977FF", "tdnn": "#660066", "crnn": "#AA88BB", "cnn_attention": "#3322FF",
     "ensemble_weighted": "#333333"}
+PRETRAINED_COLORS = {"whisper_logreg": "#0072B2", "whisper_mlp": "#11AA66", "whisper_attention": "#882255",
+                     "fusion": "#000000"}
+PRETRAINED_MARKERS = ((4, 1, 0), (6, 1, 0), (3, 1, 0), (8, 1, 0))  # stars with 4, 6, 3 and 8 points
 EMOTION_COLORS = dict(zip(EMOTIONS, (
     "#666666", "#229977", "#BB8811", "#4455FF", "#CC1133", "#7733AA", "#006600", "#DD44AA"), strict=True))
 GENDER_COLORS = {"female": "#D55E00", "male": "#2A4B8D"}
 STYLES = {name: {"color": color, "marker": MARKERS[index]} for colors in (MODEL_COLORS, EMOTION_COLORS, GENDER_COLORS)
           for index, (name, color) in enumerate(colors.items())}
+STYLES |= {name: {"color": color, "marker": marker}
+           for (name, color), marker in zip(PRETRAINED_COLORS.items(), PRETRAINED_MARKERS, strict=True)}
 TICK_FREQUENCIES = (250, 500, 1000, 2000, 4000, 8000)  # Hz
 
 
@@ -35,7 +40,7 @@ def get_style(name, index=0):
     Parameters
     ----------
     name : str
-        Key of MODEL_COLORS, EMOTION_COLORS or GENDER_COLORS, or any other name.
+        Key of MODEL_COLORS, PRETRAINED_COLORS, EMOTION_COLORS or GENDER_COLORS, or any other name.
     index : int, default=0
         Position in COLORS and MARKERS for names that are in none of them.
 

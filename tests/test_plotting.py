@@ -13,7 +13,8 @@ from ser_utils import plotting
 from ser_utils.datasets.core import EMOTIONS
 from ser_utils.models.registry import MODELS
 
-PALETTES = {"models": plotting.MODEL_COLORS, "emotions": plotting.EMOTION_COLORS, "genders": plotting.GENDER_COLORS,
+PALETTES = {"models": plotting.MODEL_COLORS, "pretrained": plotting.PRETRAINED_COLORS,
+            "emotions": plotting.EMOTION_COLORS, "genders": plotting.GENDER_COLORS,
             "others": dict(enumerate(plotting.COLORS))}
 VISION = (None, "deuteranomaly", "protanomaly", "tritanomaly")
 MIN_CONTRAST = 3  # on white, WCAG 2.2, success criterion 1.4.11
@@ -53,8 +54,9 @@ def test_colormaps_are_monotone_in_lightness(deficiency):
 
 def test_get_style_is_unique_for_known_names():
     assert list(plotting.EMOTION_COLORS) == list(EMOTIONS)
-    assert {*MODELS, "ensemble", "ensemble_weighted"} - set(plotting.MODEL_COLORS) == {"cnn_robust_gender"}
-    for palette in (plotting.MODEL_COLORS, plotting.EMOTION_COLORS, plotting.GENDER_COLORS):
+    colors = plotting.MODEL_COLORS | plotting.PRETRAINED_COLORS
+    assert {*MODELS, "ensemble", "ensemble_weighted", "fusion"} - set(colors) == {"cnn_robust_gender"}
+    for palette in (colors, plotting.EMOTION_COLORS, plotting.GENDER_COLORS):
         assert len({plotting.get_style(name)["marker"] for name in palette}) == len(palette)
 
 

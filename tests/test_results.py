@@ -81,7 +81,8 @@ def published_results(corpus):
 def test_published_predictions_are_complete(published, corpus):
     available = {key: rows for (folder, _), table in published.items() if folder == corpus
                  for key, rows in table.groupby(RUN_KEYS)}
-    assert {key for key in available if key[0] != fit_ensemble.NAME} == {key for key, _ in published_results(corpus)}
+    single = {key for key in available if key[0] not in fit_ensemble.ENSEMBLES}
+    assert single == {key for key, _ in published_results(corpus)}
     tested = {}  # clips of each fold by split and target
     for key, seeds in published_results(corpus):
         rows, (_, split, target) = available[key], key
@@ -335,17 +336,27 @@ def test_average_seeds():
 
 
 def test_combine_weights_each_fold_by_the_other_folds(members):
-    predictions, weights = fit_ensemble.combine(members)
+    predictions, weights = fit_ensemble.combine(members, "ensemble_weighted")
     assert (weights["cnn"] > weights["svm"]).all()
-    assert (set(predictions["model"]), set(predictions["seed"])) == ({fit_ensemble.NAME}, {0})
+    assert (set(predictions["model"]), set(predictions["seed"])) == ({"ensemble_weighted"}, {0})
     np.testing.assert_allclose(predictions[P_COLUMNS].sum(axis=1), 1, atol=1e-4)
     fold = predictions["fold"].iloc[0]
     relabeled = members.assign(label=members["label"].where(members["fold"] != fold, members["label"].iloc[0]))
-    again, weights_again = fit_ensemble.combine(relabeled)  # its own labels have no effect on a fold
+    again, weights_again = fit_ensemble.combine(relabeled, "fusion")  # its own labels have no effect on a fold
     is_fold = predictions["fold"] == fold
     pd.testing.assert_frame_equal(again.loc[is_fold, P_COLUMNS], predictions.loc[is_fold, P_COLUMNS])
     assert weights_again.loc[fold].equals(weights.loc[fold])
     assert not weights_again.equals(weights)
+
+
+def test_combine_with_a_validation_set_ignores_the_labels_of_the_test_set(members):
+    validation = members.assign(clip="validation/" + members["clip"])
+    predictions, weights = fit_ensemble.combine(members, "ensemble_weighted", validation)
+    assert weights.nunique().eq(1).all()  # the same for all folds
+    again, _ = fit_ensemble.combine(members.assign(label=members["label"].iloc[0]), "ensemble_weighted", validation)
+    pd.testing.assert_frame_equal(again[P_COLUMNS], predictions[P_COLUMNS])
+    with pytest.raises(ValueError, match="validation predictions are of cnn, test predictions of cnn, svm"):
+        fit_ensemble.combine(members, "ensemble_weighted", validation[validation["model"] == "cnn"])
 
 
 # Access to the test sets

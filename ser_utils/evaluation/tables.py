@@ -7,11 +7,12 @@ import pandas as pd
 from ser_utils.datasets.core import DATASETS, TARGETS
 from ser_utils.evaluation.metrics import KEYS, compare_models, summarize
 from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, TRAIN_SPEAKERS, UNSEEN_SPEAKER_SPLITS
-from ser_utils.models.registry import ABLATIONS
+from ser_utils.models.registry import ABLATIONS, PRETRAINED
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
 ORIGINAL_ACCURACY = 72.7  # %, reported by the original project for its ten classes and random split
 FOUR_EMOTIONS = ("angry", "happy", "neutral", "sad")  # the usual set of cross-corpus studies; every corpus has them
+CUSTOM_TITLES = {"casia": "CASIA"}  # evaluated as a table of custom recordings
 SPLIT_TITLES = {  # in the order of the tables
     "speaker-independent": "Unseen speakers ({folds})",
     "speaker-normalized":
@@ -114,8 +115,9 @@ def _heading(summary, split, test_corpus, target):
 def result_tables(summary):
     """Convert a summary to tables of text, one per split, test corpus and target, sorted by UAR.
 
-    The size-matched splits and the training subsets are columns of one table each. Models of `ABLATIONS` and results of
-    several corpora are left out; they have tables of other shapes.
+    Models with a pretrained encoder have tables of their own. The size-matched splits and the training subsets are
+    columns of one table each. Models of `ABLATIONS` and results of several corpora are left out; they have tables of
+    other shapes.
 
     Parameters
     ----------
@@ -130,9 +132,14 @@ def result_tables(summary):
     tables, summary = [], summary[~summary["model"].isin(ABLATIONS)]
     for key, heading in get_headings(summary).items():
         rows = summary[(summary[["split", "test_corpus", "target"]] == list(key)).all(axis=1)].sort_values("uar")
-        best = rows.iloc[-1]
-        tables.append((f"{heading}: {best['n_clips']:,} clips of {best['n_speakers']} speakers, chance "
-                       f"{format_percent(best['chance'])} %", pd.DataFrame(map(_table_row, rows.to_dict("records")))))
+        is_pretrained = rows["model"].isin(PRETRAINED)
+        for title, group in ((heading, rows[~is_pretrained]),
+                             (f"{heading}, with a pretrained encoder", rows[is_pretrained])):
+            if len(group):
+                best = group.iloc[-1]
+                tables.append((f"{title}: {best['n_clips']:,} clips of {best['n_speakers']} speakers, chance "
+                               f"{format_percent(best['chance'])} %",
+                               pd.DataFrame(map(_table_row, group.to_dict("records")))))
     for heading, titles in PIVOT_TITLES.items():
         pivot = pivot_splits(summary, titles)
         if len(pivot):
@@ -207,7 +214,7 @@ def ablation_table(predictions, base, last):
 
 
 def corpus_title(name):
-    """Return the title of a corpus, or the name itself for custom recordings.
+    """Return the title of a corpus, or the name itself for custom recordings other than those of `CUSTOM_TITLES`.
 
     Parameters
     ----------
@@ -217,7 +224,7 @@ def corpus_title(name):
     -------
     str
     """
-    return DATASETS[name].title if name in DATASETS else name
+    return DATASETS[name].title if name in DATASETS else CUSTOM_TITLES.get(name, name)
 
 
 def cross_corpus_matrix(summary, model, target="emotion", split="cross-corpus"):

@@ -364,7 +364,8 @@ def speaker_normalize(sequences, speakers, norm_index, train_index):
 
     Parameters
     ----------
-    sequences : list of np.ndarray [shape=(n_frames, n_mfcc)]
+    sequences : list of np.ndarray [shape=(n_frames, n_features)] or np.ndarray [shape=(n_clips, n_features)]
+        Sequences, or one vector per clip.
     speakers : np.ndarray of str [shape=(n_clips,)]
     norm_index : array-like of int
         Clips from which each speaker's statistics are computed; at least one per speaker.
@@ -373,7 +374,7 @@ def speaker_normalize(sequences, speakers, norm_index, train_index):
 
     Returns
     -------
-    list of np.ndarray [shape=(n_frames, n_mfcc)], float32
+    As `sequences`, float32
 
     Raises
     ------
@@ -388,6 +389,8 @@ def speaker_normalize(sequences, speakers, norm_index, train_index):
     >>> np.allclose(mean_std(normalized[2:]), mean_std(sequences[:2]), atol=0.001)
     True
     """
+    if isinstance(sequences, np.ndarray):
+        return np.concatenate(speaker_normalize(list(sequences[:, None]), speakers, norm_index, train_index))
     if missing := set(speakers) - set(speakers[norm_index]):
         raise ValueError(f"speaker {min(missing)} has no clip in norm_index; add at least one")
     statistics = {speaker: mean_std([sequences[row] for row in norm_index if speakers[row] == speaker])

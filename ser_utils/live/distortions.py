@@ -1,8 +1,6 @@
-"""Distortions of a recording: gain, noise, telephone, codec and reverberation.
+"""Distortions of a recording for robustness evaluation: gain, noise, telephone, codec and reverberation.
 
-Each function takes samples [shape=(n,)] and returns as many, float32. `CONDITIONS` serve the robustness evaluation.
-`simulate_channel` draws random distortions, for the training of the deployed Whisper model; the models on MFCCs are
-trained without this module.
+Each function takes samples [shape=(n,)] and returns as many, float32. They are not used in training.
 """
 
 import io
@@ -148,35 +146,6 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
     size = len(y) + len(response) - 1
     reverberant = np.fft.irfft(np.fft.rfft(y, size) * np.fft.rfft(response, size), size)[:len(y)]
     return (reverberant * np.sqrt(_mean_power(y) / _mean_power(reverberant))).astype(np.float32)
-
-
-def simulate_channel(y, sr, rng):
-    """Distort a recording at random: reverberation, noise, telephone or MP3, and gain.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(n,)]
-    sr : int
-        Sampling rate, in Hz.
-    rng : np.random.Generator
-
-    Returns
-    -------
-    np.ndarray [shape=(n,)]
-
-    Examples
-    --------
-    >>> y = 0.1 * np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
-    >>> simulate_channel(y, 16000, np.random.default_rng(0)).shape
-    (16000,)
-    """
-    if rng.random() < 0.5:
-        y = simulate_room(y, sr, rng.uniform(0.1, 0.6), seed=rng.integers(2 ** 32))
-    if rng.random() < 0.5:
-        y = add_pink_noise(y, rng.uniform(5, 35), seed=rng.integers(2 ** 32))
-    if rng.random() < 0.2:
-        y = simulate_telephone(y, sr) if rng.random() < 0.5 else encode_mp3(y, sr)
-    return change_gain(y, rng.uniform(-20, 6))
 
 
 def _mean_power(y):

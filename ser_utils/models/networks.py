@@ -421,13 +421,14 @@ class LayerWeights(layers.Layer):
     Parameters
     ----------
     n_layers : int
+        Number of layers side by side in the input.
     **kwargs
         Arguments of `keras.layers.Layer`.
 
     References
     ----------
-    S. Yang et al., "SUPERB: Speech processing universal performance benchmark", Interspeech, 2021, where the weighted
-    layers are added.
+    S. Yang et al., "SUPERB: Speech processing universal performance benchmark", Interspeech, 2021. SUPERB sums the
+    weighted layers; here they are concatenated.
 
     Examples
     --------
@@ -443,6 +444,9 @@ class LayerWeights(layers.Layer):
 
     def build(self, input_shape):
         """Create one weight per layer."""
+        if input_shape[-1] % self.n_layers:
+            raise ValueError(f"{input_shape[-1]} channels are not a multiple of n_layers={self.n_layers}; pass the "
+                             "number of layers side by side")
         self.logits = self.add_weight(shape=(self.n_layers,), initializer="zeros", name="logits")
 
     def call(self, x):
@@ -468,7 +472,7 @@ class LayerWeights(layers.Layer):
 def whisper_attention(n_features, n_classes, n_layers=4, dropout=0.5):
     """Build a classifier of the hidden states of a pretrained encoder.
 
-    A weight for each of the encoder's layers, attentive statistics pooling, batch normalization, softmax.
+    A weight for each of the encoder's layers, attentive statistics pooling, dropout, softmax.
 
     Parameters
     ----------
@@ -486,12 +490,10 @@ def whisper_attention(n_features, n_classes, n_layers=4, dropout=0.5):
     Examples
     --------
     >>> whisper_attention(n_features=4 * 512, n_classes=8).count_params()
-    180365
+    163981
     """
     frames, mask = _inputs(n_features)
-    x = AttentiveStatisticsPooling()(LayerWeights(n_layers)(frames), mask)
-    x = layers.Dropout(dropout)(layers.BatchNormalization(momentum=0.9)(x))
-    probabilities = layers.Dense(n_classes, activation="softmax")(x)
+    probabilities = classification_head(LayerWeights(n_layers)(frames), mask, n_classes, dropout)
     return keras.Model([frames, mask], probabilities, name="whisper_attention")
 
 
