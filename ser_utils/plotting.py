@@ -27,8 +27,9 @@ PRETRAINED_MARKERS = ((4, 1, 0), (6, 1, 0), (3, 1, 0), (8, 1, 0))  # stars with 
 EMOTION_COLORS = dict(zip(EMOTIONS, (
     "#666666", "#229977", "#BB8811", "#4455FF", "#CC1133", "#7733AA", "#006600", "#DD44AA"), strict=True))
 GENDER_COLORS = {"female": "#D55E00", "male": "#2A4B8D"}
-STYLES = {name: {"color": color, "marker": MARKERS[index]} for colors in (MODEL_COLORS, EMOTION_COLORS, GENDER_COLORS)
-          for index, (name, color) in enumerate(colors.items())}
+STYLES: dict[str, dict] = {
+    name: {"color": color, "marker": MARKERS[index]} for colors in (MODEL_COLORS, EMOTION_COLORS, GENDER_COLORS)
+    for index, (name, color) in enumerate(colors.items())}
 STYLES |= {name: {"color": color, "marker": marker}
            for (name, color), marker in zip(PRETRAINED_COLORS.items(), PRETRAINED_MARKERS, strict=True)}
 TICK_FREQUENCIES = (250, 500, 1000, 2000, 4000, 8000)  # Hz
