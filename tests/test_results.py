@@ -122,8 +122,8 @@ def test_published_results_are_logged(published):
                 columns = [*keys, "train_corpus", "test_corpus"]
                 recalls = is_correct.groupby([table[name] for name in [*columns, "seed", "label"]]).mean()
                 uar = recalls.groupby([*columns, "seed"]).mean().reset_index("seed", name="uar")
-                seeds = latest.loc[uar.index.droplevel(["train_corpus", "test_corpus"]), "seeds"].astype(str).str.split()
-                is_logged = [str(seed) in names for seed, names in zip(uar["seed"], seeds, strict=True)]
+                seeds = latest.loc[uar.index.droplevel(["train_corpus", "test_corpus"]), "seeds"]
+                is_logged = [str(seed) in str(logged).split() for seed, logged in zip(uar["seed"], seeds, strict=True)]
                 uar = uar.loc[is_logged, "uar"].groupby(columns).mean().groupby(keys).mean()
                 pd.testing.assert_series_equal(latest.loc[uar.index, "uar"], uar, atol=1e-4, check_names=False)
 
