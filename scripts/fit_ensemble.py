@@ -149,20 +149,20 @@ def combine(members, name, validation=None):
     weights : pd.DataFrame
         A row per fold, a column per member.
     """
-    columns = [name for name in members if name.startswith("p_")]
+    columns = [column for column in members if column.startswith("p_")]
     clips, names, log_p, y_index = stack_members(members)
-    if validation is not None and not len(validation):
-        raise ValueError("no validation predictions of any member; evaluate the members with ser evaluate --out")
     if validation is not None:
-        _, validation_names, *fitted_on = stack_members(validation)
+        if not len(validation):
+            raise ValueError("no validation predictions of any member; evaluate the members with ser evaluate --out")
+        _, validation_names, *validation_data = stack_members(validation)
         if validation_names != names:
             raise ValueError(f"validation predictions are of {', '.join(validation_names)}, test predictions of "
                              f"{', '.join(names)}; evaluate the same models on both")
     p, weights = np.empty((len(clips), len(columns))), {}
     for fold in sorted(clips["fold"].unique()):
         is_test = (clips["fold"] == fold).to_numpy()
-        rest = (log_p[~is_test], y_index[~is_test]) if validation is None else fitted_on
-        weights[fold] = fit_weights(*rest)
+        fit_data = (log_p[~is_test], y_index[~is_test]) if validation is None else validation_data
+        weights[fold] = fit_weights(*fit_data)
         p[is_test] = pool(log_p[is_test], weights[fold])
     table = pd.DataFrame.from_dict(weights, orient="index", columns=names).rename_axis("fold").round(4)
     return clips.assign(model=name).join(pd.DataFrame(p.round(5), columns=columns)), table

@@ -41,13 +41,15 @@ def load_encoder():
     return onnxruntime.InferenceSession(files.read_model(ENCODER, REMEDY), options, providers=["CPUExecutionProvider"])
 
 
-def hidden_states(y):
+def compute_hidden_states(y, sr=SR):
     """Compute the hidden states of the encoder for one clip.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples at 16 kHz. Clips shorter than 0.3 s are padded with zeros.
+        Samples. Clips shorter than 0.3 s are padded with zeros.
+    sr : int, default 16000
+        Sampling rate, in Hz.
 
     Returns
     -------
@@ -60,10 +62,10 @@ def hidden_states(y):
 
     Examples
     --------
-    >>> hidden_states(np.zeros(16000)).shape
+    >>> compute_hidden_states(np.zeros(16000)).shape
     (4, 50, 512)
     """
-    return _run("hidden_states", y)
+    return _run("hidden_states", y, sr)
 
 
 def compute_statistics(y, sr=SR):
@@ -84,11 +86,11 @@ def compute_statistics(y, sr=SR):
     Examples
     --------
     >>> y = audio.load(files.ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
-    >>> statistics, states = compute_statistics(y), hidden_states(y)
+    >>> statistics, states = compute_statistics(y), compute_hidden_states(y)
     >>> np.allclose(statistics.reshape(4, 2, 512)[:, 0], states.mean(axis=1), atol=1e-3)
     True
     """
-    return _run("statistics", audio.resample(y, sr, SR)).ravel()
+    return _run("statistics", y, sr).ravel()
 
 
 def compute_sequence(y, sr=SR):
@@ -104,19 +106,20 @@ def compute_sequence(y, sr=SR):
     Returns
     -------
     np.ndarray [shape=(n_frames, 2048)]
-        Means of two frames of `hidden_states`; float32.
+        Means of two frames of `compute_hidden_states`; float32.
 
     Examples
     --------
     >>> compute_sequence(np.zeros(16000)).shape
     (25, 2048)
     """
-    states = hidden_states(audio.resample(y, sr, SR))
+    states = compute_hidden_states(y, sr)
     n_layers, n_frames, width = states.shape
     pairs = states[:, :n_frames // 2 * 2].reshape(n_layers, n_frames // 2, 2, width)
     return pairs.mean(axis=2).transpose(1, 0, 2).reshape(n_frames // 2, n_layers * width)
 
 
-def _run(output, y):
+def _run(output, y, sr):
+    y = audio.resample(y, sr, SR)
     y = np.pad(y, (0, max(0, round(MIN_DURATION * SR) - len(y)))).astype(np.float32)
     return load_encoder().run([output], {"waveform": y[None]})[0][0]

@@ -28,7 +28,7 @@ def clear_encoder_cache():
 
 
 def test_statistics_are_mean_and_sd_of_the_hidden_states():
-    states = whisper.hidden_states(SPEECH)
+    states = whisper.compute_hidden_states(SPEECH)
     assert states.shape == (4, n_frames(len(SPEECH)), 512)
     expected = np.stack([states.mean(axis=1), states.std(axis=1)], axis=1)
     np.testing.assert_allclose(whisper.compute_statistics(SPEECH).reshape(4, 2, 512), expected, atol=2e-3)
@@ -36,7 +36,7 @@ def test_statistics_are_mean_and_sd_of_the_hidden_states():
 
 @pytest.mark.parametrize("n", [0, 1, 4799, 4801, 4960, 16000 * 40])
 def test_any_length(n):
-    states = whisper.hidden_states(np.random.default_rng(0).normal(0, 0.1, n))
+    states = whisper.compute_hidden_states(np.random.default_rng(0).normal(0, 0.1, n))
     assert np.isfinite(states).all()
     assert states.shape[1] == n_frames(max(n, 4800))
 
@@ -64,7 +64,7 @@ def test_missing_or_altered_encoder_is_named(tmp_path, monkeypatch, clear_encode
     monkeypatch.setattr(whisper, "ENCODER", folder / "whisper_encoder.onnx")
     damage(whisper.ENCODER)
     with pytest.raises(IntegrityError, match=r"whisper_encoder\.onnx: .*build_whisper_encoder\.py") as error:
-        whisper.hidden_states(SPEECH)
+        whisper.compute_hidden_states(SPEECH)
     assert "\n" not in str(error.value)
 
 

@@ -132,14 +132,11 @@ def result_tables(summary):
     tables, summary = [], summary[~summary["model"].isin(ABLATIONS)]
     for key, heading in get_headings(summary).items():
         rows = summary[(summary[["split", "test_corpus", "target"]] == list(key)).all(axis=1)].sort_values("uar")
-        is_pretrained = rows["model"].isin(PRETRAINED)
-        for title, group in ((heading, rows[~is_pretrained]),
-                             (f"{heading}, with a pretrained encoder", rows[is_pretrained])):
-            if len(group):
-                best = group.iloc[-1]
-                tables.append((f"{title}: {best['n_clips']:,} clips of {best['n_speakers']} speakers, chance "
-                               f"{format_percent(best['chance'])} %",
-                               pd.DataFrame(map(_table_row, group.to_dict("records")))))
+        for is_pretrained, group in rows.groupby(rows["model"].isin(PRETRAINED)):
+            best, suffix = group.iloc[-1], ", with a pretrained encoder" * is_pretrained
+            tables.append((f"{heading}{suffix}: {best['n_clips']:,} clips of {best['n_speakers']} speakers, chance "
+                           f"{format_percent(best['chance'])} %",
+                           pd.DataFrame(map(_table_row, group.to_dict("records")))))
     for heading, titles in PIVOT_TITLES.items():
         pivot = pivot_splits(summary, titles)
         if len(pivot):

@@ -198,9 +198,9 @@ def whisper_logreg(C=0.01):
     return make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=1000))
 
 
-def _whisper_network(name, **kwargs):
+def _whisper_network(name):
     """Network on the hidden states of the Whisper encoder, 25 frames per second."""
-    return SequenceClassifier(name, kwargs, crop_frames=64, epochs=20, batch_size=32, learning_rate=5e-4,
+    return SequenceClassifier(name, crop_frames=64, epochs=20, batch_size=32, learning_rate=5e-4,
                               augment=Augment(max_log_tempo=0.15, mixup_alpha=0.2))
 
 
