@@ -166,13 +166,13 @@ def _save_models(folder):
 
     folder.mkdir()
     clips = features.load_features().sequences[:16]
-    for target, name in DEPLOYED.items():
+    for target, name in DEPLOYED["mfcc"].items():
         y = np.resize(predictor.load_models()[target].classes, len(clips))
         classifier = get_model(name).build(0).set_params(epochs=1).fit(clips, y)
         model = export_onnx.build_inference_model(classifier, ood_reference=export_onnx.compute_ood_reference(clips))
         export_onnx.export_onnx(model, folder / f"{target}.onnx", export_onnx.describe_model(classifier, name))
         joblib.dump(classifier, folder / f"{target}.joblib")
-    write_checksums(folder, [f"{target}.onnx" for target in DEPLOYED])
+    write_checksums(folder, [f"{target}.onnx" for target in DEPLOYED["mfcc"]])
 
 
 def predict_onnx(path, folder):
@@ -183,7 +183,7 @@ def predict_onnx(path, folder):
 
 def predict_keras(path, folder):
     """Predict the same with Keras and TensorFlow."""
-    classifiers = [joblib.load(Path(folder, f"{target}.joblib")) for target in DEPLOYED]
+    classifiers = [joblib.load(Path(folder, f"{target}.joblib")) for target in DEPLOYED["mfcc"]]
 
     def predict(path):
         mfcc = features.extract_mfcc(path)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import DATASETS
+from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import tables
 from ser_utils.evaluation.metrics import (
     bootstrap_ci,
@@ -22,7 +23,6 @@ from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS, loa
 from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
 from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings, to_markdown
 from ser_utils.features.store import load_features
-from ser_utils.live.distortions import CONDITIONS
 from ser_utils.models.registry import ABLATIONS, DEPLOYED, PRETRAINED
 
 CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
@@ -206,8 +206,8 @@ def format_duration(seconds):
 
 def recall():
     """Recall per class of the deployed models on unseen speakers, by gender."""
-    emotion, gender = (select(load_predictions("ravdess", target), model=DEPLOYED[target], split="speaker-independent")
-                       for target in ("emotion", "gender"))
+    emotion, gender = (select(load_predictions("ravdess", target), model=model, split="speaker-independent")
+                       for target, model in DEPLOYED["mfcc"].items())
     is_female = emotion["clip"].map(load_features().clips.set_index("clip")["gender"]) == "female"
     table = pd.DataFrame({"all": recall_row(emotion), "female": recall_row(emotion[is_female]),
                           "male": recall_row(emotion[~is_female])}).T.reset_index(names="speakers")
@@ -230,7 +230,7 @@ def format_ci(rows):
 
 def calibration():
     """Temperature and calibration error of the deployed emotion model."""
-    info = read_json("models/model_info.json")
+    info = read_json("models/mfcc_info.json")
     return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins) is "
             f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
             f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other folds")
@@ -280,12 +280,12 @@ def emodb():
 def ood_detection():
     """AUROC and detection rate of the out-of-distribution score."""
     return "; ".join(f"{sound}: AUROC {result['auroc']:.3f}, {format_percent(result['flagged_fraction'], 0)} % flagged"
-                     for sound, result in read_json("models/model_info.json")["ood_detection"].items())
+                     for sound, result in read_json("models/mfcc_info.json")["ood_detection"].items())
 
 
 def ood_false_positives():
     """Range over the folds of the share of unseen speakers' clips that are flagged."""
-    shares = read_json("models/model_info.json")["ood_false_positive_rate_by_fold"]
+    shares = read_json("models/mfcc_info.json")["ood_false_positive_rate_by_fold"]
     return f"{format_percent(min(shares))}–{format_percent(max(shares))}"
 
 

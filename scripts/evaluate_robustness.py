@@ -1,10 +1,12 @@
-"""Evaluate `cnn_attention` and `cnn_robust` on distorted clips of unseen speakers, and the deployed models on EMO-DB.
+"""Evaluate models on distorted clips of unseen speakers, and the deployed MFCC models on EMO-DB.
 
-    python scripts/evaluate_robustness.py RAVDESS EMODB
+    python scripts/evaluate_robustness.py RAVDESS EMODB [--features DIR ...] [--model NAME ...]
 
-Needs the recordings of both corpora. Both models are trained once per fold on clean clips, and predict its test clips
-under every condition of `ser_utils.live.distortions` and with enrollment. Writes results/robustness; interrupted runs
-continue from build/robustness.
+Needs the recordings of both corpora. Each model is trained once per fold, and predicts its test clips under every
+condition of `ser_utils.distortions` and with enrollment. `cnn_attention` and `cnn_robust` are trained on the clips of
+RAVDESS as recorded, `whisper_robust` on all corpora with open licences, whose features with `whisper` and
+`whisper_distorted` are given with --features. Writes results/robustness; interrupted runs continue from
+build/robustness.
 """
 
 import argparse
@@ -13,50 +15,59 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from select_adaptation import compute_shifts
 from tqdm.auto import tqdm
+from train_whisper_models import ADAPTATION_WEIGHT
 
-from ser_utils import audio
+from ser_utils import audio, whisper
 from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
 from ser_utils._utils.parallel import parallel_map
 from ser_utils.datasets.core import load_clips
+from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import results, splits
 from ser_utils.evaluation.experiment import Run, build_predictions_table, cache_key
 from ser_utils.features.spectral import mfcc, mfcc_dynamics, speaker_normalize
-from ser_utils.features.store import load_features
-from ser_utils.live.distortions import CONDITIONS
-from ser_utils.live.predictor import SR, load_models
+from ser_utils.features.store import RAVDESS_FEATURES, load_features
+from ser_utils.live import load_model
+from ser_utils.live.deployed import SR
 from ser_utils.models.classifier import use_single_thread
+from ser_utils.models.linear import balance_corpora
 from ser_utils.models.registry import DEPLOYED, get_model
 
 BUILD, RESULTS = Path("build/robustness"), results.RESULTS / "robustness"
-MODELS = ("cnn_robust", "cnn_attention")
+WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
+MODELS = (DEPLOYED["mfcc"]["emotion"], "cnn_attention", WHISPER_MODEL)
 NORMALIZATIONS = ("speaker-normalized", "not normalized")  # conditions of the split enrollment-normalized
-CROSS_CORPUS = [Run(model, "cross-corpus", target, 0, 0, "test") for target, model in DEPLOYED.items()]
+CROSS_CORPUS = [Run(model, "cross-corpus", target, 0, 0, "test") for target, model in DEPLOYED["mfcc"].items()]
 
 
 def extract_distorted(seed_and_path, condition):
-    """MFCCs of a recording under a condition."""
+    """MFCCs and Whisper statistics of a recording under a condition."""
     seed, path = seed_and_path
-    return mfcc(audio.trim(CONDITIONS[condition](audio.load(path), SR, seed)))
+    y = audio.trim(CONDITIONS[condition](audio.load(path), SR, seed))
+    return mfcc(y), whisper.compute_statistics(y)
 
 
 def load_condition(condition, folder, clips):
-    """Load the MFCCs of all clips under a condition, or extract them from the recordings in a folder."""
+    """Load the MFCCs and Whisper statistics of all clips under a condition, or extract them from recordings."""
     path = BUILD / f"{condition.replace(' ', '_')}.npz"
     if not path.is_file():
         files = load_clips(folder, "ravdess").set_index("clip").loc[clips["clip"], "file"]
-        sequences = list(parallel_map(partial(extract_distorted, condition=condition),
-                                      enumerate(Path(folder) / file for file in files), desc=condition, unit="clip"))
+        sequences, statistics = zip(*parallel_map(
+            partial(extract_distorted, condition=condition), enumerate(Path(folder) / file for file in files),
+            desc=condition, unit="clip"), strict=True)
         with path.open("wb") as file:
-            np.savez(file, frames=np.concatenate(sequences), offsets=np.cumsum([len(x) for x in sequences]))
+            np.savez(file, frames=np.concatenate(sequences), offsets=np.cumsum([len(x) for x in sequences]),
+                     statistics=np.stack(statistics))
     with np.load(path, allow_pickle=False) as archive:
-        return np.split(archive["frames"], archive["offsets"][:-1])
+        return np.split(archive["frames"], archive["offsets"][:-1]), archive["statistics"]
 
 
 def build_table(run, condition, clips, rows, p, classes, ood_score):
     """Build the predictions table of a condition from probabilities p [shape=(n_rows, n_classes)]."""
     p = pd.DataFrame(p, columns=list(classes)).reindex(columns=splits.sort_classes(classes))
-    table = build_predictions_table(run, clips, rows, rows, p.round(4)).assign(train_corpus="ravdess")
+    table = build_predictions_table(run, clips, rows, rows, p.round(4)).assign(
+        train_corpus="multiple" if run.model == WHISPER_MODEL else "ravdess")
     table.insert(table.columns.get_loc("seed"), "condition", condition)
     table.insert(table.columns.get_loc("label") + 1, "ood_score", np.round(ood_score, 3))
     return table
@@ -70,22 +81,55 @@ def list_runs(model, fold):
             for condition, split in splits_by_condition.items()]
 
 
-def evaluate_fold(model_and_fold):
+def evaluate_fold(model_and_fold, folders):
     """Train a model without the test speakers of a fold and store its predictions of them under all conditions."""
-    from export_onnx import compute_ood_reference, ood_distance
-
     model, fold = model_and_fold
-    features = load_features()
+    features = load_features([RAVDESS_FEATURES, *folders] if model == WHISPER_MODEL else None)
     path = BUILD / f"{model}_{fold}_{cache_key(model, features)}.csv"
     if path.is_file():
         return path
     use_single_thread()
+    evaluate = evaluate_whisper if model == WHISPER_MODEL else evaluate_cnn
+    write_atomic(path, to_csv_bytes(pd.concat(evaluate(model, fold, features))))
+    return path
+
+
+def evaluate_whisper(model, fold, features):
+    """Predictions tables of a fold by the classifier on the Whisper encoder, trained on several corpora."""
+    from export_onnx import compute_pca_reference, reconstruction_error
+
+    ravdess, clips, spec = load_features(), features.clips, get_model(model)
+    split = splits.SPLITS["speaker-independent-multi-corpus"](clips)[fold]
+    train = np.sort([*split.train, *split.validation])
+    X, labels = features.get_input(spec.input_type)[train], splits.get_labels(clips).astype(str)[train]
+    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"].iloc[train], labels))
+    limit = load_model("whisper").metadata["ood_limit"]
+    reference = compute_pca_reference(X.reshape(-1, X.shape[-1]))._replace(limit=limit)
+    fold_split = splits.speaker_independent(ravdess.clips)[fold]
+    enrollment = splits.SPLITS["enrollment-normalized"](ravdess.clips)[0].norm_index
+    speakers, clean = ravdess.clips["speaker"].to_numpy(), ravdess.get_input("whisper")
+    shifts = compute_shifts(clean, speakers, enrollment, np.sort([*fold_split.train, *fold_split.validation]))
+    tables = []
+    for condition, run in list_runs(model, fold):
+        statistics = load_condition(condition, None, ravdess.clips)[1] if condition in CONDITIONS else clean
+        test = fold_split.test if condition in CONDITIONS else np.setdiff1d(fold_split.test, enrollment)
+        offset = ADAPTATION_WEIGHT * shifts[test] if condition == NORMALIZATIONS[0] else 0
+        p = classifier.predict_proba((statistics[test] + offset)[:, None])
+        tables.append(build_table(run, condition, ravdess.clips, test, p, classifier.classes_,
+                                  reconstruction_error(statistics[test], reference)))
+    return tables
+
+
+def evaluate_cnn(model, fold, features):
+    """Predictions tables of a fold by a CNN on MFCCs, trained on RAVDESS."""
+    from export_onnx import compute_ood_reference, ood_distance
+
     split = splits.speaker_independent(features.clips)[fold]
     train = np.sort([*split.train, *split.validation])
     sequences = features.sequences
     X, y = [sequences[row] for row in train], splits.get_labels(features.clips).astype(str)[train]
     classifier = get_model(model).build(0).fit(X, y)
-    limit = load_models()["emotion"].metadata["ood_limit"]
+    limit = load_model("mfcc").metadata["ood_limit"]
     reference = compute_ood_reference(X, seed=fold)._replace(limit=limit)
     tables = []
     for condition, run in list_runs(model, fold):
@@ -93,14 +137,13 @@ def evaluate_fold(model_and_fold):
         ood_score = [ood_distance(mfcc_dynamics(x), reference) for x in sequences]
         tables.append(build_table(run, condition, features.clips, test, classifier.predict_proba(sequences),
                                   classifier.classes_, ood_score))
-    write_atomic(path, to_csv_bytes(pd.concat(tables)))
-    return path
+    return tables
 
 
 def select_test(condition, features, train, fold, test):
     """Sequences of the test clips under a condition, and their rows; enrollment clips are not tested."""
     if condition in CONDITIONS:
-        sequences = load_condition(condition, None, features.clips)
+        sequences, _ = load_condition(condition, None, features.clips)
     else:
         split = splits.SPLITS["enrollment-normalized"](features.clips)[fold]
         test, sequences = split.test, features.sequences
@@ -110,26 +153,26 @@ def select_test(condition, features, train, fold, test):
 
 
 def evaluate_emodb(folder):
-    """Predict EMO-DB with the deployed models: the gender of all clips, the emotion of those that RAVDESS has."""
-    clips, models, tables = load_clips(folder, "emodb"), load_models(), []
-    y = [audio.trim(audio.load(Path(folder) / file)) for file in clips["file"]]
-    outputs = {target: [model.run(clip) for clip in tqdm(y, desc=f"EMO-DB, {target}")]
-               for target, model in models.items()}
+    """Predict EMO-DB with the deployed CNNs: the gender of all clips, the emotion of those that RAVDESS has."""
+    clips, model, tables = load_clips(folder, "emodb"), load_model("mfcc"), []
+    outputs = [model.predict(audio.trim(audio.load(Path(folder) / file))) for file in tqdm(clips["file"], "EMO-DB")]
     for run in CROSS_CORPUS:
-        rows = np.flatnonzero(clips["emotion"].isin(models["emotion"].classes) | (run.target == "gender"))
-        p, ood_score = ([outputs[target][row][name] for row in rows]
-                        for target, name in ((run.target, "probabilities"), ("emotion", "ood_score")))
-        tables.append(build_table(run, "clean", clips, rows, p, models[run.target].classes, ood_score))
+        rows = np.flatnonzero(clips["emotion"].isin(model.classes["emotion"]) | (run.target == "gender"))
+        p, ood_score = ([getattr(outputs[row], name) for row in rows] for name in (run.target, "ood_score"))
+        tables.append(build_table(run, "clean", clips, rows, p, model.classes[run.target], ood_score))
     return tables
 
 
-def log_access(features):
+def log_access(models, features):
     """Log the test-set evaluations before they begin."""
-    pairs = [pair for model in MODELS for fold in range(5) for pair in list_runs(model, fold)]
+    pairs = [pair for model in models for fold in range(5) for pair in list_runs(model, fold)]
     for condition in (*CONDITIONS, *NORMALIZATIONS):
         runs = [run for name, run in pairs if name == condition]
         results.log_test_access(RESULTS, runs, features, condition=condition)
-    return results.log_test_access(RESULTS, CROSS_CORPUS, features, condition="clean", corpus="emodb")
+    runs = [run for run in CROSS_CORPUS if run.model in models or MODELS[0] in models]
+    if not runs:
+        return pd.read_csv(RESULTS / "test_access.csv", dtype=str)
+    return results.log_test_access(RESULTS, runs, features, condition="clean", corpus="emodb")
 
 
 def main(arguments=None):
@@ -137,21 +180,33 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ravdess", type=Path, help="folder of its recordings")
     parser.add_argument("emodb", type=Path, help="folder of its recordings")
+    parser.add_argument("--features", nargs="*", default=[], metavar="DIR",
+                        help="features of the other corpora of whisper_robust")
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="default: all; results of the "
+                        "others are kept")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     options = parser.parse_args(arguments)
     for folder in (BUILD, RESULTS):
         folder.mkdir(parents=True, exist_ok=True)
     results.require_committed(RESULTS)
     features = load_features()
-    log = log_access(features)
+    log = log_access(options.model, features)
     for condition in CONDITIONS:
         load_condition(condition, options.ravdess, features.clips)
-    folds = [(model, fold) for fold in range(5) for model in MODELS]
-    paths = list(parallel_map(evaluate_fold, folds, desc="folds", unit="fold", n_jobs=options.jobs))
-    emodb_emotion, gender = evaluate_emodb(options.emodb)
-    tables = {"emotion": pd.concat([*map(read_csv, paths), emodb_emotion], ignore_index=True), "gender": gender}
+    folds = [(model, fold) for fold in range(5) for model in options.model]
+    paths = list(parallel_map(partial(evaluate_fold, folders=options.features), folds, desc="folds", unit="fold",
+                              n_jobs=options.jobs))
+    tables = {"emotion": pd.concat(map(read_csv, paths), ignore_index=True)}
+    if MODELS[0] in options.model:
+        emotion, tables["gender"] = evaluate_emodb(options.emodb)
+        tables["emotion"] = pd.concat([tables["emotion"], emotion], ignore_index=True)
+    evaluated = dict(tables)
+    if results.has_predictions(RESULTS):
+        stored = results.load_predictions(RESULTS)
+        kept = stored[~stored["model"].isin(options.model)]
+        tables["emotion"] = pd.concat([kept, tables["emotion"]], ignore_index=True)
     results.save_predictions(RESULTS, tables)
-    results.log_test_scores(RESULTS, log, tables.values())
+    results.log_test_scores(RESULTS, log, evaluated.values())
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Export of a fitted SequenceClassifier to ONNX: one graph from the 16 kHz waveform to calibrated probabilities.
+"""Export of deployed models to ONNX.
 
-Inside the graph: MFCCs as `ser_utils.features.mfcc`, speaker normalization, out-of-distribution score, frequency warps
-of the test-time augmentation, level normalization, standardization, padding, the network, mean over the warps, prior
-correction and temperature scaling.
+A fitted SequenceClassifier becomes one graph from the 16 kHz waveform to calibrated probabilities. Inside the graph:
+MFCCs as `ser_utils.features.mfcc`, speaker normalization, out-of-distribution score, frequency warps of the test-time
+augmentation, level normalization, standardization, padding, the network, mean over the warps, prior correction and
+temperature scaling.
 
 Outside the graph (`ser_utils.live.predictor`): decoding, mean of the channels, resampling to 16 kHz, DC removal,
 limiting the peak to 1, trimming of silence, segments of long recordings, warnings and abstention.
+
+A linear classifier on the statistics of the Whisper encoder becomes a graph from these statistics to calibrated
+probabilities (`build_linear_model`).
 
 Importing this module imports TensorFlow.
 """
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 import ser_utils
 from ser_utils._utils.files import write_atomic
@@ -29,11 +34,14 @@ from ser_utils.models.networks import keras, layers, ops
 
 N_DYNAMICS, DELTA_WIDTH = 20, 9  # MFCCs described by the out-of-distribution score, and frames of their slope
 N_NEIGHBORS = 30  # with fewer neighbors, a single noisy reference clip would make all noise in distribution
+N_COMPONENTS = 32  # of the reconstruction error
+N_LAYERS = 4  # of the Whisper encoder
 N_SIMULATED = 2  # copies of each reference clip through simulated channels
 PAD_MULTIPLE = 32  # as `pad_sequences`; strided convolutions depend on it
 MIN_POWER = 1e-10
-DYNAMIC_AXES = {"waveform": ("batch", "samples"), "probabilities": ("batch",), "mfcc": ("batch", "frames"),
-                "ood_score": ("batch",)}
+EXAMPLE_SAMPLES = 4000
+DYNAMIC_AXES = {"waveform": ("batch", "samples"), "statistics": ("batch",), "probabilities": ("batch",),
+                "mfcc": ("batch", "frames"), "ood_score": ("batch",)}
 
 
 class OODReference(NamedTuple):
@@ -170,6 +178,114 @@ def describe_model(classifier, name, config=FeatureConfig(), temperature=1.0, oo
         "licence": ravdess.licence, "citation": ravdess.citation, "version": ser_utils.__version__}
 
 
+class PCAReference(NamedTuple):
+    """Principal components of the training clips, and the reconstruction error that counts as out of distribution.
+
+    Parameters
+    ----------
+    mean, scale : np.ndarray [shape=(n_features,)]
+        Standardization of the features.
+    components : np.ndarray [shape=(n_components, n_features)]
+    error : float
+        Mean squared reconstruction error of the standardized training clips.
+    limit : float, default 1
+        Reconstruction error, relative to `error`, at which the score is 1.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    components: np.ndarray
+    error: float
+    limit: float = 1.0
+
+
+def compute_pca_reference(X):
+    """Compute the principal components of training clips for the out-of-distribution score.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_features)]
+
+    Returns
+    -------
+    PCAReference
+        Its limit is 1.
+
+    References
+    ----------
+    H. Hoffmann, "Kernel PCA for novelty detection", Pattern Recognition 40(3), 2007: the reconstruction error of PCA as
+    a novelty score.
+    """
+    mean, scale = X.mean(axis=0), X.std(axis=0)
+    Z = (X - mean) / scale
+    components = PCA(N_COMPONENTS, svd_solver="covariance_eigh").fit(Z).components_
+    reference = PCAReference(mean, scale, components.astype(np.float32), 1.0)
+    return reference._replace(error=float(reconstruction_error(X, reference).mean()))
+
+
+def reconstruction_error(X, reference):
+    """Compute the reconstruction error of clips by the principal components of the training clips.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_features)]
+    reference : PCAReference
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips,)]
+        In units of `reference.error * reference.limit`.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(200, 40)).astype(np.float32)
+    >>> X[:, 1:] = X[:, :1]  # all features are proportional
+    >>> reference = compute_pca_reference(X + 0.01 * np.random.default_rng(1).normal(size=X.shape))
+    >>> reconstruction_error(np.ones((1, 40)), reference) < 2 < reconstruction_error(np.eye(1, 40), reference)
+    array([ True])
+    """
+    Z = (X - reference.mean) / reference.scale
+    squares = np.square(Z).mean(axis=1) - np.square(Z @ reference.components.T).sum(axis=1) / Z.shape[1]
+    return squares / (reference.error * reference.limit)
+
+
+def build_linear_model(classifier, temperature=1.0, pca_reference=None):
+    """Build the Keras model from the statistics of the Whisper encoder to probabilities.
+
+    Parameters
+    ----------
+    classifier : CopiesLogisticRegression
+        Fitted.
+    temperature : float > 0, default 1
+        The logits are divided by it.
+    pca_reference : PCAReference, optional
+        Adds the output `ood_score` and the input `speaker_offset`.
+
+    Returns
+    -------
+    keras.Model
+        Inputs `statistics [shape=(batch, n_layers, 2, width)]`, as the encoder returns them, and `speaker_offset
+        [shape=(n_features,)]`, which is added to them for the probabilities alone. Outputs `probabilities
+        [shape=(batch, n_classes)]` and `ood_score [shape=(batch,)]`.
+    """
+    scaler, regression = (step for _, step in classifier.pipeline_.steps)
+    weights, bias = regression.coef_, regression.intercept_
+    if len(weights) == 1:  # two classes: the logit of the first one is 0
+        weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
+    statistics = keras.Input((N_LAYERS, 2, weights.shape[1] // (2 * N_LAYERS)), name="statistics")
+    inputs, x = [statistics], layers.Flatten()(statistics)
+    z = x
+    if pca_reference is not None:
+        inputs.append(keras.Input(batch_shape=(weights.shape[1],), name="speaker_offset"))
+        z = x + inputs[1]
+    dense = layers.Dense(len(weights), activation="softmax", name="probabilities")
+    outputs = {"probabilities": dense((z - _constant(scaler.mean_)) / _constant(scaler.scale_))}
+    dense.set_weights([weights.T / temperature, bias / temperature])
+    if pca_reference is not None:
+        outputs["ood_score"] = _ReconstructionError(pca_reference, name="ood_score")(x)
+    return keras.Model(inputs, outputs, name="linear")
+
+
 def export_onnx(model, path, metadata):
     """Write an inference model as an ONNX file.
 
@@ -183,9 +299,10 @@ def export_onnx(model, path, metadata):
     """
     import onnx
 
-    n_mfcc = model.inputs[1].shape[0]
+    shapes = {tensor.name: tensor.shape for tensor in model.inputs}
     # Keras exports only models that have been called
-    model([np.zeros((1, 4000), np.float32), np.ones(n_mfcc, np.float32), np.zeros(n_mfcc, np.float32)])
+    model([np.ones([size or (1 if axis == 0 else EXAMPLE_SAMPLES) for axis, size in enumerate(shape)], np.float32)
+           for shape in shapes.values()])
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FutureWarning)  # Keras' own patch of tf2onnx for NumPy 2
         temporary = Path(folder, "model.onnx")
@@ -194,7 +311,7 @@ def export_onnx(model, path, metadata):
     for value in (*exported.graph.input, *exported.graph.output):
         dims = value.type.tensor_type.shape.dim
         if value.name.startswith("speaker_"):  # Keras takes the first axis of every input for the batch
-            dims[0].dim_value = n_mfcc
+            dims[0].dim_value = shapes[value.name][0]
         for dim, axis in zip(dims, DYNAMIC_AXES.get(value.name, ()), strict=False):
             dim.dim_param = axis
     onnx.helper.set_model_props(exported, {key: value if isinstance(value, str) else json.dumps(value)
@@ -306,6 +423,20 @@ class _OODScore(layers.Layer):
         n_deltas = ops.cast(ops.maximum(ops.shape(delta)[1], 1), "float32")  # none in clips shorter than the window
         delta_rms = ops.sqrt(ops.sum(ops.square(delta), axis=1) / n_deltas)
         return ops.log(ops.concatenate([ops.std(mfcc, axis=1), delta_rms], axis=-1) + DYNAMICS_OFFSET)
+
+
+class _ReconstructionError(layers.Layer):
+    """`reconstruction_error` of each clip of a batch."""
+
+    def __init__(self, reference, **kwargs):
+        super().__init__(**kwargs)
+        self.reference = reference
+
+    def call(self, x):
+        z = (x - _constant(self.reference.mean)) / _constant(self.reference.scale)
+        projection = ops.matmul(z, _constant(self.reference.components.T))
+        squares = ops.mean(ops.square(z), axis=1) - ops.sum(ops.square(projection), axis=1) / z.shape[1]
+        return squares / (self.reference.error * self.reference.limit)
 
 
 def _shift(x, n):

@@ -15,7 +15,7 @@ Sub-packages and modules, each importing only from those before it:
 __version__ = "0.2.0"
 
 
-def predict(source, sr=None, speaker_stats=None):
+def predict(source, sr=None, speaker_stats=None, model="whisper"):
     """Predict emotion and gender from a recording or samples; see `ser_utils.live.predict`.
 
     Parameters
@@ -24,8 +24,10 @@ def predict(source, sr=None, speaker_stats=None):
         A recording, or samples.
     sr : int, optional
         Sampling rate of the samples in Hz.
-    speaker_stats : np.ndarray [shape=(2, n_mfcc)], optional
+    speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `ser_utils.live.enroll_speaker`.
+    model : {"whisper", "mfcc"}
+        Classifiers on the pretrained encoder, or CNNs on MFCCs (`ser_utils.live.load_model`).
 
     Returns
     -------
@@ -40,4 +42,4 @@ def predict(source, sr=None, speaker_stats=None):
     """
     from ser_utils.live import predictor
 
-    return predictor.predict(source, sr, speaker_stats)
+    return predictor.predict(source, sr, speaker_stats, model)

@@ -172,7 +172,7 @@ def _predict(options):
     predictions = []
     for file in options.file:
         try:
-            predictions.append(predictor.predict(file))
+            predictions.append(predictor.predict(file, model=options.model))
         except audio.AudioError as error:
             print(f"skipped: {error}", file=sys.stderr)
         else:
@@ -214,7 +214,8 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
             "--out": {"metavar": "DIR", "help": "default: build/features/NAME"},
             "--features": {"nargs": "+", "default": [], "metavar": "NAME",
                            "help": "add features: whisper (mean and SD of the hidden states of a pretrained encoder, "
-                                   "4,096 per clip), whisper_sequences (the hidden states), egemaps "
+                                   "4,096 per clip), whisper_distorted (the same after a random "
+                                   "channel, for training), whisper_sequences (the hidden states), egemaps "
                                    "(eGeMAPSv02, 88) or compare (ComParE 2016, 6,373); the last two need pip install "
                                    "opensmile"},
             "--no-f0": {"action": "store_true",
@@ -243,8 +244,12 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
             "--results": {"metavar": "DIR", "help": "predictions on the test sets (default: build/results)"},
             "--jobs": JOBS, "--scheduler": SCHEDULER}),
     "predict": (
-        _predict, "predict the emotion in recordings", "  ser predict recording.wav\n  ser predict --json *.flac", {
+        _predict, "predict the emotion in recordings",
+        "  ser predict recording.wav\n  ser predict --json --model mfcc *.flac", {
             "file": {"nargs": "+", "metavar": "FILE", "help": "WAV, FLAC, OGG or MP3, 0.3 s to one hour"},
+            "--model": {"default": "whisper", "choices": ["whisper", "mfcc"],
+                        "help": "classifiers on the pretrained Whisper encoder, trained on five corpora (default), or "
+                                "CNNs on MFCCs, trained on RAVDESS"},
             "--json": {"action": "store_true", "help": "print one JSON object per line and file"}}),
     "audit": (
         _audit, "check a train/test split for data leakage",

@@ -12,11 +12,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_utils import audio, predict
+from ser_utils import audio, distortions, predict
 from ser_utils._utils.files import ROOT, IntegrityError
 from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, SAMPLES
 from ser_utils.evaluation.results import load_predictions
-from ser_utils.live import distortions, enroll_speaker, format_predictions, load_models, predictor
+from ser_utils.live import enroll_speaker, format_predictions, load_models, predictor
 
 SPEECH = audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
 NOISE = np.random.default_rng(0).normal(0, 0.1, 32000)

@@ -9,11 +9,11 @@ import soundfile
 
 from ser_utils import audio
 from ser_utils.datasets.core import DatasetError, load_clips
+from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import split_audit
 from ser_utils.evaluation.split_audit import audit_split, find_duplicates, read_recordings
 from ser_utils.evaluation.splits import speaker_independent
 from ser_utils.features.spectral import mfcc
-from ser_utils.live.distortions import CONDITIONS
 
 SUBSET_OF_SPEAKER = {"01": "train", "02": "train", "03": "validation", "04": "test"}
 

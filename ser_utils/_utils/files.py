@@ -99,13 +99,13 @@ def read_verified(path, remedy):
 
 
 def write_model_checksums(folder):
-    """Write the checksums of all model files of a folder: `*.onnx` and `model_info.json`.
+    """Write the checksums of all model files of a folder: `*.onnx` and `*_info.json`.
 
     Parameters
     ----------
     folder : Path
     """
-    write_checksums(folder, [*sorted(path.name for path in folder.glob("*.onnx")), "model_info.json"])
+    write_checksums(folder, sorted(path.name for pattern in ("*.onnx", "*_info.json") for path in folder.glob(pattern)))
 
 
 def read_model(path, remedy):

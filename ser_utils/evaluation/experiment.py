@@ -22,6 +22,7 @@ from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, SPLITS, get_classes
 from ser_utils.features.spectral import speaker_normalize
 from ser_utils.features.store import RAVDESS_FEATURES, load_features
 from ser_utils.models.classifier import SequenceClassifier, use_single_thread
+from ser_utils.models.linear import balance_corpora
 from ser_utils.models.registry import MODELS, get_model
 
 RESULTS_VERSION = 1  # part of the cache key; to be increased when a change of this package changes results
@@ -156,15 +157,15 @@ def cache_key(model, data):
     text = f"{RESULTS_VERSION} {data.digest} {spec.settings} {package_versions()}"
     digest = hashlib.blake2b(text.encode(), digest_size=6)
     digest.update(to_csv_bytes(data.clips.reindex(columns=CLIP_COLUMNS)))
-    if spec.input_type in data.extra:
-        for values in data.extra[spec.input_type]:
+    for name in spec.input_type.split("+"):
+        for values in data.extra.get(name, ()):
             digest.update(values.tobytes())
     if ":" in model:
         digest.update(Path(spec.source).read_bytes())
     return digest.hexdigest()
 
 
-def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False):
+def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False, sample_weight=None):
     """Fit an estimator on the training rows and predict the evaluation rows, on one thread.
 
     Parameters
@@ -180,6 +181,8 @@ def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False
     track_validation : bool
         Also record validation loss and accuracy per epoch if `fit` accepts `validation_data`; they are not used for
         training.
+    sample_weight : np.ndarray [shape=(n_train,)], optional
+        Weights of the training rows.
 
     Returns
     -------
@@ -196,6 +199,8 @@ def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False
                                             for rows in (train_index, eval_index))
     has_curves = track_validation and has_fit_parameter(estimator, "validation_data")
     fit_params = {"validation_data": (X_eval, y_eval)} if has_curves else {}
+    if sample_weight is not None:
+        fit_params["sample_weight"] = sample_weight
     with threadpool_limits(1):
         start = time.perf_counter()
         estimator.fit(X_train, y_train, **fit_params)
@@ -244,8 +249,9 @@ def execute_run(run, data):
     if split.norm_index is not None:
         X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train_index)
     y = get_labels(data.clips, run.target)
+    weights = balance_corpora(data.clips["corpus"].iloc[train_index], y[train_index]) if spec.balances_corpora else None
     probabilities, history = fit_predict(estimator, X, y, train_index, eval_index,
-                                         track_validation=run.subset == "validation")
+                                         track_validation=run.subset == "validation", sample_weight=weights)
     # the classes of all folds, so that their tables have the same columns
     rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
     probabilities = pd.DataFrame(probabilities, columns=estimator.classes_).reindex(

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, GENDERS, TARGETS
+from ser_utils.datasets.core import DATASETS, EMOTIONS, GENDER_EMOTIONS, GENDERS, TARGETS
 
 # Test actors of Luna-Jimenez et al. 2021 (doi:10.3390/s21227665); validation actors of arXiv:2606.03359, which uses
 # the same folds
@@ -355,7 +355,7 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
                           norm_by)
 
 
-def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None):
+def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None, only_open=False):
     """Split into one fold per test corpus; all corpora without one of its speakers are used for training.
 
     Parameters
@@ -367,6 +367,9 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None):
         Not used.
     norm_by : {"speaker", "corpus"} or None
         As in `cross_corpus`.
+    only_open : bool
+        Train as the deployed models are trained: only on corpora whose licence allows derivatives, and only on the
+        emotions of `EMOTIONS`.
 
     Returns
     -------
@@ -379,8 +382,62 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None):
         If no corpus can be tested.
     """
     corpora = sorted(clips["corpus"].unique())
-    return _split_corpora(clips, target, [([other for other in corpora if other != name], [name]) for name in corpora],
-                          norm_by)
+    deployable = is_deployable(clips, target)
+    train = sorted(clips["corpus"][deployable].unique()) if only_open else corpora
+    folds = _split_corpora(clips, target, [([other for other in train if other != name], [name]) for name in corpora],
+                           norm_by)
+    return [replace(fold, train=fold.train[deployable[fold.train]]) for fold in folds] if only_open else folds
+
+
+def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
+    """Split into the five folds of RAVDESS, trained on all corpora whose licence allows derivatives.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of RAVDESS and other corpora, as `load_features` joins them.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Not used.
+
+    Returns
+    -------
+    list of Split
+        Validation and test sets consist of RAVDESS speech. Songs of their actors are not used.
+    """
+    is_ravdess, folds = (clips["corpus"] == "ravdess").to_numpy(), []
+    has_label = pd.notna(get_labels(clips, target))
+    for fold, groups in enumerate(zip(RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS, strict=True)):
+        test, validation = (clips["speaker"].isin([f"ravdess/{actor:02d}" for actor in actors]).to_numpy()
+                            for actors in groups)
+        train = is_deployable(clips, target) & ~test & ~validation
+        validation, test = (has_label & is_ravdess & is_group for is_group in (validation, test))
+        folds.append(Split(fold, np.flatnonzero(train), np.flatnonzero(validation), np.flatnonzero(test)))
+    return folds
+
+
+def is_deployable(clips, target="emotion"):
+    """Check which clips may train a deployed model: open licence, and one of the eight emotions.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table of one corpus or several.
+    target : {"emotion", "gender_emotion", "gender"}
+
+    Returns
+    -------
+    np.ndarray [shape=(n_clips,)], bool
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"corpus": ["emodb", "emodb", "tess"], "emotion": ["sad", "bored", "sad"]})
+    >>> is_deployable(clips).tolist()
+    [True, False, False]
+    """
+    is_open = clips["corpus"].isin([name for name, dataset in DATASETS.items() if dataset.allows_derivatives])
+    labels = get_labels(clips, target)
+    return is_open.to_numpy() & (np.isin(labels.astype(str), EMOTIONS) if target == "emotion" else pd.notna(labels))
 
 
 def _split_corpora(clips, target, folds, norm_by):
@@ -567,6 +624,8 @@ SPLITS: dict[str, Callable] = {
     "cross-corpus-corpus-normalized": partial(cross_corpus, norm_by="corpus"),
     "cross-corpus-speaker-normalized": partial(cross_corpus, norm_by="speaker"),
     "leave-one-corpus-out": leave_one_corpus_out,
+    "leave-one-corpus-out-open": partial(leave_one_corpus_out, only_open=True),
+    "speaker-independent-multi-corpus": speaker_independent_multi_corpus,
     "leave-one-corpus-out-corpus-normalized": partial(leave_one_corpus_out, norm_by="corpus"),
     **{f"train-{n}-speakers-multi-corpus": partial(train_speakers, n_speakers=n) for n in TRAIN_SPEAKERS},
     "speaker-normalized": speaker_normalized,

@@ -7,10 +7,34 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from ser_utils import whisper
+from ser_utils import distortions, whisper
 from ser_utils._utils import files
 from ser_utils.features.opensmile_functionals import compute_functionals
 from ser_utils.features.quantization import quantize
+
+
+def compute_distorted_statistics(y, sr):
+    """Compute the Whisper statistics of a clip after a random channel that depends on the clip.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+        Samples.
+    sr : int
+        Sampling rate, in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(4096,)]
+
+    Examples
+    --------
+    >>> y = np.random.default_rng(0).normal(0, 0.1, 16000)
+    >>> np.array_equal(compute_distorted_statistics(y, 16000), compute_distorted_statistics(y, 16000))
+    True
+    """
+    return whisper.compute_statistics(distortions.simulate_random_channel(y, sr), sr)
+
 
 # name -> function f(y, sr) of one clip without silence at both ends, which returns a vector [shape=(n_features,)] or,
 # for the names in SEQUENCES, a sequence [shape=(n_frames, n_features)]
@@ -18,10 +42,12 @@ EXTRACTORS: dict[str, Callable] = {
     "egemaps": partial(compute_functionals, feature_set="eGeMAPSv02"),
     "compare": partial(compute_functionals, feature_set="ComParE_2016"),
     "whisper": whisper.compute_statistics,
+    "whisper_distorted": compute_distorted_statistics,
     "whisper_sequences": whisper.compute_sequence,
 }
 SEQUENCES = ("whisper_sequences",)  # stored in 16 bits
-EIGHT_BIT = ("whisper",)  # stored in 8 bits; the functionals of openSMILE have too large a range for that
+# Stored in 8 bits; the functionals of openSMILE have too large a range for that
+EIGHT_BIT = ("whisper", "whisper_distorted")
 
 
 def check_names(names):
@@ -41,7 +67,7 @@ def check_names(names):
     >>> check_names(["egemaps", "compare"])
     >>> check_names(["gemaps"])
     Traceback (most recent call last):
-    ValueError: unknown features 'gemaps'; choose from egemaps, compare, whisper, whisper_sequences
+    ValueError: unknown features 'gemaps'; choose from egemaps, compare, whisper, whisper_distorted, whisper_sequences
     """
     for name in names:
         if name not in EXTRACTORS:

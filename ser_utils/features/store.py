@@ -86,7 +86,7 @@ class FeatureSet:
         -------
         bool
         """
-        return name in ("sequences", "contours") or name in self.extra
+        return name in ("sequences", "contours") or all(part in self.extra for part in name.split("+"))
 
     def get_input(self, name):
         """Get the input of a model, one entry per clip.
@@ -94,12 +94,14 @@ class FeatureSet:
         Parameters
         ----------
         name : str
-            "sequences", "contours" or a key of `extra`.
+            "sequences", "contours", a key of `extra`, or several keys of features of the same shape, such as
+            "whisper+whisper_distorted".
 
         Returns
         -------
         list of np.ndarray [shape=(n_frames, n_features)] or np.ndarray [shape=(n_clips, n_features)]
-            The contours as sequences of one coefficient, [shape=(216, 1)].
+            The contours as sequences of one coefficient, [shape=(216, 1)]; several features side by side,
+            [shape=(n_clips, n_keys, n_features)].
 
         Raises
         ------
@@ -115,14 +117,15 @@ class FeatureSet:
             return self.sequences
         if name == "contours":
             return list(self.contours[..., None])
-        if name in self.extra:
-            return self.extra[name]
-        extra_features.check_names([name])
+        names = name.split("+")
+        if all(name in self.extra for name in names):
+            return self.extra[name] if len(names) == 1 else np.stack([self.extra[name] for name in names], axis=1)
+        extra_features.check_names(names)
         corpora = self.clips["corpus"].unique()
         dataset = corpora[0] if len(corpora) == 1 and corpora[0] in datasets.DATASETS else "NAME"
         raise ValueError(f"features {name!r} of {', '.join(corpora)} are missing; extract them with: ser extract "
-                         f"FOLDER --dataset {dataset} --features {name} --out DIR, where DIR is the folder of these "
-                         "features")
+                         f"FOLDER --dataset {dataset} --features {' '.join(names)} --out DIR, where DIR is the folder "
+                         "of these features")
 
 
 def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConfig(), *, f0=True, n_jobs=-1,

@@ -1,14 +1,7 @@
 """Prediction of emotion and gender on new recordings with the deployed ONNX models."""
 
-from ser_utils.live.predictor import (
-    MODELS_FOLDER,
-    DeployedModel,
-    decode_probabilities,
-    enroll_speaker,
-    format_predictions,
-    load_models,
-    predict,
-)
+from ser_utils.live.deployed import MODELS_FOLDER, MFCCModel, OnnxModel, WhisperModel, load_model
+from ser_utils.live.predictor import decode_probabilities, enroll_speaker, format_predictions, predict
 
-__all__ = ["MODELS_FOLDER", "DeployedModel", "decode_probabilities", "enroll_speaker", "format_predictions",
-           "load_models", "predict"]
+__all__ = ["MODELS_FOLDER", "MFCCModel", "OnnxModel", "WhisperModel", "decode_probabilities", "enroll_speaker",
+           "format_predictions", "load_model", "predict"]

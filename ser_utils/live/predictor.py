@@ -1,27 +1,22 @@
 """Prediction of emotion and gender from a recording with onnxruntime, and enrollment of a speaker.
 
-The ONNX files compute the probabilities from a trimmed waveform at 16 kHz (scripts/export_onnx.py). This module
+A deployed model computes the probabilities from a trimmed waveform at 16 kHz (`ser_utils.live.deployed`). This module
 decodes, resamples and trims, splits long recordings into segments, adds warnings, and returns no prediction without
-speech. It imports
-neither TensorFlow nor librosa, pandas or scikit-learn, so that a single prediction starts fast.
+speech. It imports neither TensorFlow nor librosa, pandas or scikit-learn, so that a single prediction starts fast.
 """
 
-import json
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ser_utils import audio
-from ser_utils._utils.files import ROOT, printable, read_model
+from ser_utils._utils.files import printable
 from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS
+from ser_utils.live.deployed import SR, Output, load_model
 
-MODELS_FOLDER = ROOT / "models"
-TARGETS = ("emotion", "gender")
-REMEDY = "restore it with `git checkout -- models`"
-SR = 16000  # Hz, input of the models
 SEGMENT_DURATION, SEGMENT_HOP = 4.0, 2.0  # s, for recordings longer than two segments
 MIN_DURATION, MAX_DURATION = 0.3, 3600.0  # s
 MIN_SPEECH_DURATION = 0.6  # s after trimming; shorter speech gets a warning
@@ -34,94 +29,19 @@ MAX_OOD_FRACTION = 0.25  # of the segments; by construction, 5 % of the clips of
 FIVE_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
 
 
-class DeployedModel:
-    """An ONNX model and its metadata.
-
-    Parameters
-    ----------
-    content : bytes
-        Serialized ONNX model.
-
-    Attributes
-    ----------
-    classes : list of str
-        Columns of the probabilities.
-    metadata : dict
-        `metadata_props`, JSON-decoded.
-    """
-
-    def __init__(self, content):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the matrices are small
-        # optimization would take 25 ms when loading and save 0.5 ms per clip
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        entries = self.session.get_modelmeta().custom_metadata_map.items()
-        self.metadata = {key: _decode_json(value) for key, value in entries}
-        self.classes = self.metadata["classes"]
-
-    def run(self, y, speaker_scale=None, speaker_offset=None):
-        """Compute the outputs for one clip.
-
-        Parameters
-        ----------
-        y : np.ndarray [shape=(n,)]
-            Speech at 16 kHz, trimmed.
-        speaker_scale, speaker_offset : np.ndarray [shape=(n_mfcc,)], optional
-            Speaker normalization of the MFCCs, ``mfcc * speaker_scale + speaker_offset``.
-
-        Returns
-        -------
-        dict
-            `probabilities [shape=(n_classes,)]`, `mfcc [shape=(n_frames, n_mfcc)]`, before speaker normalization, and
-            for emotion `ood_score`, above 1 for clips unlike the training clips.
-        """
-        n_mfcc = self.metadata["feature_config"]["n_mfcc"]
-        inputs = {"waveform": np.asarray(y, np.float32)[None],
-                  "speaker_scale": np.ones(n_mfcc) if speaker_scale is None else speaker_scale,
-                  "speaker_offset": np.zeros(n_mfcc) if speaker_offset is None else speaker_offset}
-        outputs = self.session.run(None, {key: np.asarray(value, np.float32) for key, value in inputs.items()})
-        return {output.name: value[0] for output, value in zip(self.session.get_outputs(), outputs, strict=True)}
-
-
 @dataclass
 class _Segment:
-    """A part of a recording; no speech duration and no outputs where it is silent or too short."""
+    """A part of a recording; no speech duration and no output where it is silent or too short."""
 
     start: float  # s
     duration: float  # s
     peak: float
     clipped_fraction: float
     speech_duration: float = 0.0  # s
-    ood_score: float = 0.0
-    probabilities: dict = field(default_factory=dict)
+    output: Output | None = None
 
 
-@lru_cache(maxsize=1)
-def load_models():
-    """Load the deployed models, once per process.
-
-    Returns
-    -------
-    dict of str to DeployedModel
-        "emotion" and "gender".
-
-    Raises
-    ------
-    IntegrityError
-        If a file is missing or does not match its checksum.
-
-    Examples
-    --------
-    >>> load_models()["emotion"].classes
-    ['angry', 'calm', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised']
-    """
-    return {target: DeployedModel(read_model(MODELS_FOLDER / f"{target}.onnx", REMEDY)) for target in TARGETS}
-
-
-def predict(source, sr=None, speaker_stats=None):
+def predict(source, sr=None, speaker_stats=None, model="whisper"):
     """Predict emotion and gender from a recording or samples.
 
     Recordings longer than 8 s are predicted in segments of 4 s every 2 s; probabilities and score are means over the
@@ -133,8 +53,10 @@ def predict(source, sr=None, speaker_stats=None):
         A file that libsndfile reads, 0.3 s to one hour, or samples.
     sr : int, optional
         Sampling rate of the samples, in Hz.
-    speaker_stats : np.ndarray [shape=(2, n_mfcc)], optional
-        Reference statistics of the speaker from `enroll_speaker`, for speaker normalization.
+    speaker_stats : np.ndarray, optional
+        Reference statistics of the speaker from `enroll_speaker` with the same model, for speaker adaptation.
+    model : {"whisper", "mfcc"}
+        See `load_model`.
 
     Returns
     -------
@@ -151,7 +73,7 @@ def predict(source, sr=None, speaker_stats=None):
     AudioError
         If the recording cannot be used.
     ValueError
-        If samples lack a sampling rate, have another shape or are not finite.
+        If samples lack a sampling rate, have another shape or are not finite, or the model is unknown.
     IntegrityError
         If a model file is missing or altered.
 
@@ -164,10 +86,10 @@ def predict(source, sr=None, speaker_stats=None):
     Traceback (most recent call last):
     ValueError: sr=None is not a sampling rate; pass that of the samples, in Hz
     """
-    is_file = isinstance(source, str | Path)
+    deployed, is_file = load_model(model), isinstance(source, str | Path)
+    speaker_stats = None if speaker_stats is None else deployed.check_stats(speaker_stats)
     blocks = _show_progress(_split_segments(source, sr), Path(source).name if is_file else "samples")
-    normalization = _speaker_normalization(speaker_stats)
-    segments = [_predict_segment(start, block, rate, normalization) for start, block, rate in blocks]
+    segments = [_predict_segment(deployed, start, block, rate, speaker_stats) for start, block, rate in blocks]
     pause_peak = max(segment.peak for segment in segments) * 10 ** (PAUSE_THRESHOLD_DB / 20)
     speech_segments = [segment for segment in segments if segment.speech_duration and segment.peak > pause_peak]
     prediction = {"file": str(source) if is_file else "samples", "emotion": None, "gender": None, "code": None,
@@ -175,34 +97,36 @@ def predict(source, sr=None, speaker_stats=None):
                   "warnings": _collect_warnings(segments, speech_segments)}
     if speech_segments:
         weights = [segment.speech_duration for segment in speech_segments]
-        prediction |= decode_probabilities(*(
-            np.average([segment.probabilities[target] for segment in speech_segments], 0, weights)
-            for target in TARGETS))
-        ood_scores = [segment.ood_score for segment in speech_segments]
-        prediction["ood_score"] = round(float(np.average(ood_scores, weights=weights)), 6)
+        emotion, gender, ood_score = (np.average(values, axis=0, weights=weights) for values in
+                                      zip(*(segment.output for segment in speech_segments), strict=True))
+        prediction |= decode_probabilities(*(dict(zip(deployed.classes[target], map(float, p), strict=True))
+                                             for target, p in (("emotion", emotion), ("gender", gender))))
+        prediction["ood_score"] = round(float(ood_score), 6)
         if prediction["emotion"] not in FIVE_EMOTIONS:
             prediction["warnings"].append(f"{prediction['emotion']} is not in the ten-class task; code "
                                           f"{prediction['code']} is that of the most probable of its five emotions")
     if len(segments) > 1:
-        classes, p = load_models()["emotion"].classes, [segment.probabilities["emotion"] for segment in speech_segments]
-        prediction["windows"] = [{"start": segment.start, "emotion": classes[row.argmax()],
-                                  "probability": round(float(row.max()), 6)}
-                                 for segment, row in zip(speech_segments, p, strict=True)]
+        prediction["windows"] = [{"start": segment.start, "emotion": deployed.classes["emotion"][p.argmax()],
+                                  "probability": round(float(p.max()), 6)}
+                                 for segment in speech_segments for p in (segment.output.emotion,)]
     return prediction
 
 
-def enroll_speaker(recordings):
-    """Compute reference statistics of a speaker from neutral recordings, for speaker normalization.
+def enroll_speaker(recordings, model="whisper"):
+    """Compute reference statistics of a speaker from neutral recordings, for speaker adaptation.
 
     Parameters
     ----------
     recordings : list of (y, sr)
         Samples and their sampling rate in Hz.
+    model : {"whisper", "mfcc"}
+        The model that will use them.
 
     Returns
     -------
-    np.ndarray [shape=(2, n_mfcc)]
-        Mean and SD of each MFCC.
+    np.ndarray
+        For "whisper", the mean of the encoder's statistics [shape=(4096,)]; for "mfcc", mean and SD of each MFCC
+        [shape=(2, 64)].
 
     Raises
     ------
@@ -213,27 +137,27 @@ def enroll_speaker(recordings):
     --------
     >>> y = audio.load(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-01-01-01-01-01.flac")
     >>> enroll_speaker([(y, 16000)]).shape
-    (2, 64)
+    (4096,)
     >>> enroll_speaker([(0 * y, 16000)])
     Traceback (most recent call last):
     ValueError: these recordings contain no speech; record a neutral sentence
     """
     blocks = (_normalize_input(block, rate) for y, sr in recordings for _, block, rate in _split_segments(y, sr))
-    mfcc = [load_models()["emotion"].run(audio.trim(y))["mfcc"] for y in blocks if _peak(y) >= MIN_PEAK]
-    if not mfcc:
+    speech = [audio.trim(y) for y in blocks if _peak(y) >= MIN_PEAK]
+    if not speech:
         raise ValueError("these recordings contain no speech; record a neutral sentence")
-    frames = np.concatenate(mfcc)
-    return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
+    return load_model(model).compute_speaker_stats(speech)
 
 
 def decode_probabilities(emotion, gender):
-    """Convert the probabilities of both models to names and to one of the ten classes.
+    """Convert the probabilities of emotions and genders to names and to one of the ten classes.
 
     Parameters
     ----------
-    emotion : np.ndarray [shape=(8,)]
-        In the order of the emotion model's classes.
-    gender : np.ndarray [shape=(2,)]
+    emotion : dict of str to float
+        Probability of each of the eight emotions.
+    gender : dict of str to float
+        Probability of "female" and "male".
 
     Returns
     -------
@@ -242,17 +166,14 @@ def decode_probabilities(emotion, gender):
 
     Examples
     --------
-    >>> p = np.array(load_models()["emotion"].classes) == "happy"
-    >>> prediction = decode_probabilities(p, [1, 0])
+    >>> prediction = decode_probabilities(dict.fromkeys(EMOTIONS, 0.0) | {"happy": 1.0}, {"female": 0.9, "male": 0.1})
     >>> prediction["emotion"], prediction["gender"], prediction["code"], prediction["class"]
     ('happy', 'female', 3, 'female_happy')
     """
-    columns = load_models()["emotion"].classes
-    p = {name: float(emotion[columns.index(name)]) for name in EMOTIONS}
-    gender = load_models()["gender"].classes[int(np.argmax(gender))]
-    code = GENDER_EMOTIONS.index(f"{gender}_{max(FIVE_EMOTIONS, key=p.__getitem__)}")
-    return {"emotion": max(p, key=p.__getitem__), "gender": gender, "code": code, "class": GENDER_EMOTIONS[code],
-            "probabilities": {name: round(value, 6) for name, value in p.items()}}
+    speaker_gender = max(gender, key=gender.__getitem__)
+    code = GENDER_EMOTIONS.index(f"{speaker_gender}_{max(FIVE_EMOTIONS, key=emotion.__getitem__)}")
+    return {"emotion": max(EMOTIONS, key=emotion.__getitem__), "gender": speaker_gender, "code": code,
+            "class": GENDER_EMOTIONS[code], "probabilities": {name: round(emotion[name], 6) for name in EMOTIONS}}
 
 
 def format_predictions(predictions):
@@ -286,13 +207,6 @@ def format_predictions(predictions):
         lines += [f"{'':<{width}}  {part['emotion']:<10} {part['probability']:>5.2f}  from {part['start']:.0f} s"
                   for part in prediction.get("windows", ())]
     return "\n".join(lines)
-
-
-def _decode_json(text):
-    try:
-        return json.loads(text)
-    except ValueError:  # plain text
-        return text
 
 
 def _split_segments(source, sr):
@@ -357,19 +271,7 @@ def _peak(y):
     return float(np.abs(y).max(initial=0))
 
 
-def _speaker_normalization(speaker_stats):
-    """Scale and offset that map a speaker's neutral mean and SD to those of the training speakers."""
-    if speaker_stats is None:
-        return None, None
-    reference = np.array(load_models()["emotion"].metadata["neutral_mean_std"])
-    speaker_stats = np.asarray(speaker_stats)
-    if speaker_stats.shape != reference.shape:
-        raise ValueError(f"speaker_stats: shape {speaker_stats.shape}, not {reference.shape}; use enroll_speaker")
-    scale = reference[1] / speaker_stats[1]
-    return scale, reference[0] - speaker_stats[0] * scale
-
-
-def _predict_segment(start, block, sr, normalization):
+def _predict_segment(deployed, start, block, sr, speaker_stats):
     y, channel_peak = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
     clipping_level = np.where(channel_peak > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * channel_peak, np.inf)
     clipped_fraction = np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0)
@@ -377,11 +279,8 @@ def _predict_segment(start, block, sr, normalization):
     if segment.peak < MIN_PEAK or segment.duration < MIN_DURATION:
         return segment
     speech = audio.trim(y)
-    outputs = {target: model.run(speech, *normalization) for target, model in load_models().items()}
-    hop_length = load_models()["emotion"].metadata["feature_config"]["hop_length"]
-    segment.speech_duration = len(outputs["emotion"]["mfcc"]) * hop_length / SR
-    segment.ood_score = float(outputs["emotion"]["ood_score"])
-    segment.probabilities = {target: output["probabilities"] for target, output in outputs.items()}
+    segment.speech_duration = len(speech) / SR
+    segment.output = deployed.predict(speech, speaker_stats)
     return segment
 
 
@@ -396,7 +295,7 @@ def _collect_warnings(segments, speech_segments):
         messages.append(f"short: {longest:.2f} s of speech after trimming silence; record a sentence")
     if np.average([segment.clipped_fraction for segment in segments], weights=durations) > MAX_CLIPPED_FRACTION:
         messages.append("clipped: samples reach full scale; reduce the input gain or move away from the microphone")
-    ood_fraction = np.mean([segment.ood_score > 1 for segment in speech_segments]) if speech_segments else 0
+    ood_fraction = np.mean([segment.output.ood_score > 1 for segment in speech_segments]) if speech_segments else 0
     if ood_fraction > MAX_OOD_FRACTION:
         part = "" if ood_fraction == 1 else f" in {100 * ood_fraction:.0f} % of the segments"
         messages.append(f"out of distribution{part}: unlike the training speech (music, noise or another kind of "

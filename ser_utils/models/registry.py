@@ -9,7 +9,6 @@ from functools import partial
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
@@ -18,13 +17,16 @@ from sklearn.utils import get_tags
 from ser_utils.features.spectral import functionals
 from ser_utils.models.augment import Augment, ChannelAugment
 from ser_utils.models.classifier import SequenceClassifier
+from ser_utils.models.linear import CopiesLogisticRegression, whisper_logreg
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
 AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
 MAX_STEPS = 5000  # RAVDESS takes 3000 to 4500; the limit reduces the epochs on larger corpora
 TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
-PRETRAINED = ("whisper_logreg", "whisper_mlp", "whisper_attention", "fusion")  # models with a pretrained encoder
-DEPLOYED = {"emotion": "cnn_robust", "gender": "cnn_robust_gender"}  # target: model
+# Models with a pretrained encoder
+PRETRAINED = ("whisper_logreg", "whisper_mlp", "whisper_attention", "whisper_robust", "fusion")
+DEPLOYED = {"mfcc": {"emotion": "cnn_robust", "gender": "cnn_robust_gender"},  # front end: target: model
+            "whisper": {"emotion": "whisper_robust", "gender": "whisper_robust"}}
 
 
 def functional_pipeline(classifier):
@@ -42,8 +44,8 @@ def functional_pipeline(classifier):
 
     Examples
     --------
-    >>> from sklearn.linear_model import LogisticRegression
     >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
     >>> X = [np.random.default_rng(seed).normal(size=(50, 64)) for seed in range(4)]
     >>> functional_pipeline(LogisticRegression()).fit(X, ["calm", "sad"] * 2)[-1].coef_.shape
     (1, 121)
@@ -63,6 +65,8 @@ class ModelSpec:
     input_type : str, default "sequences"
         MFCC sequences, "contours" (the mean-MFCC contour of the original project), or the name of extra features, such
         as "egemaps" (`FeatureSet.get_input`).
+    balances_corpora : bool, default False
+        Whether `fit` is called with the weights of `balance_corpora`.
     source : str
         Python file that defines the classifier.
 
@@ -80,6 +84,7 @@ class ModelSpec:
     name: str
     factory: Callable
     input_type: str = "sequences"
+    balances_corpora: bool = False
     source: str = __file__
 
     @property
@@ -175,29 +180,6 @@ def _svm_opensmile(n_features):
     return make_pipeline(StandardScaler(), _svc(C=10, gamma=0.3 / n_features))
 
 
-def whisper_logreg(C=0.01):
-    """Build logistic regression on the standardized statistics of the Whisper encoder.
-
-    Parameters
-    ----------
-    C : float > 0, default 0.01
-        Inverse strength of the L2 penalty.
-
-    Returns
-    -------
-    sklearn.pipeline.Pipeline
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> rng = np.random.default_rng(0)
-    >>> classifier = whisper_logreg().fit(rng.normal(size=(20, 4096)), ["calm", "sad"] * 10)
-    >>> classifier.predict_proba(rng.normal(size=(3, 4096))).shape
-    (3, 2)
-    """
-    return make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=1000))
-
-
 def _whisper_network(name):
     """Network on the hidden states of the Whisper encoder, 25 frames per second."""
     return SequenceClassifier(name, crop_frames=64, epochs=20, batch_size=32, learning_rate=5e-4,
@@ -270,6 +252,7 @@ MODELS = {spec.name: spec for spec in (
     ModelSpec("whisper_logreg", whisper_logreg, "whisper"),
     *(ModelSpec(name, partial(_whisper_network, network), "whisper_sequences")
       for name, network in (("whisper_mlp", "mlp"), ("whisper_attention", "whisper_attention"))),
+    ModelSpec("whisper_robust", CopiesLogisticRegression, "whisper+whisper_distorted", balances_corpora=True),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
 # The last step of each chain, five test-time warps, gives cnn_attention and crnn
 ABLATIONS = {spec.name: spec for spec in (

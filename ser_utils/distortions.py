@@ -1,9 +1,12 @@
-"""Distortions of a recording for robustness evaluation: gain, noise, telephone, codec and reverberation.
+"""Distortions of a recording: gain, noise, telephone, codec and reverberation.
 
-Each function takes samples [shape=(n,)] and returns as many, float32. They are not used in training.
+`CONDITIONS` are those of the robustness evaluation. `simulate_random_channel` combines the same kinds of distortion at
+random for the training of models on the Whisper encoder; MFCC models are trained with
+`ser_utils.models.augment.simulate_channel` instead.
 """
 
 import io
+import zlib
 
 import numpy as np
 
@@ -12,6 +15,15 @@ from ser_utils import audio
 TELEPHONE_BAND_HZ = 300, 3400  # ITU-T G.712
 TELEPHONE_SR = 8000  # Hz
 MP3_COMPRESSION = 0.99  # of libsndfile's scale from 0 to 1: about 20 kbit/s
+
+# Ranges of the random channel
+MAX_SILENCE_S = 0.3
+REVERBERATION_PROBABILITY, RT60_RANGE_S, DIRECT_TO_REVERBERANT_RANGE_DB = 0.4, (0.1, 0.8), (-3, 12)
+N_RESPONSE_POINTS, MAX_RESPONSE_DB = 8, 6  # spectral envelope of a microphone: points on the logarithmic frequency axis
+BAND_LIMIT_PROBABILITY, LOW_CUT_RANGE_HZ, HIGH_CUT_RANGE_HZ = 0.2, (50, 400), (3000, 7500)
+NOISE_PROBABILITY, SNR_RANGE_DB, MAX_NOISE_SLOPE = 0.5, (0, 40), 2  # power spectrum 1 / f ** slope: white to red
+CODEC_PROBABILITY = 0.25  # telephone or MP3
+GAIN_RANGE_DB = (-20, 6)
 
 
 def change_gain(y, gain_db):
@@ -56,10 +68,7 @@ def add_pink_noise(y, snr_db, seed=0):
     >>> round(float(10 * np.log10(np.mean(y ** 2) / np.mean(noise ** 2))), 1)
     10.0
     """
-    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=len(y)))
-    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(len(spectrum)), 1)), len(y))
-    gain = np.sqrt(_mean_power(y) / _mean_power(noise) / 10 ** (snr_db / 10))
-    return (y + gain * noise).astype(np.float32)
+    return _add_noise(y, snr_db, np.random.default_rng(seed), slope=1)
 
 
 def simulate_telephone(y, sr):
@@ -139,13 +148,82 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
     >>> reverberant.shape, round(float(np.sum(reverberant ** 2) / np.sum(y ** 2)), 3)
     ((16000,), 1.0)
     """
+    return _reverberate(y, sr, rt60, np.random.default_rng(seed), direct_db=0)
+
+
+def simulate_random_channel(y, sr, seed=None):
+    """Simulate the recording of a clip in another room, with another microphone, noise, codec and level.
+
+    Silence, spectral envelope and level are drawn for every clip, each of the other steps for some. The ranges include
+    the parameters of `CONDITIONS`. Leading and trailing silence is trimmed afterwards.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+        Speech without silence at both ends.
+    sr : int
+        Sampling rate, in Hz.
+    seed : int, optional
+        By default it is computed from the samples, so that a clip is always distorted in the same way.
+
+    Returns
+    -------
+    np.ndarray [shape=(new_n,)], float32
+        In [−1, 1].
+
+    Examples
+    --------
+    >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000).astype(np.float32)
+    >>> first, second, third = (simulate_random_channel(y, 16000, seed) for seed in (1, 1, 2))
+    >>> np.array_equal(first, second), np.array_equal(first, third)
+    (True, False)
+    """
+    y = np.asarray(y, np.float32)
+    rng = np.random.default_rng(zlib.crc32(y.tobytes()) if seed is None else seed)
+    y = np.pad(y, tuple(rng.integers(0, int(MAX_SILENCE_S * sr), 2)))
+    if rng.random() < REVERBERATION_PROBABILITY:
+        y = _reverberate(y, sr, rng.uniform(*RT60_RANGE_S), rng, rng.uniform(*DIRECT_TO_REVERBERANT_RANGE_DB))
+    y = _filter_at_random(y, sr, rng)
+    if rng.random() < NOISE_PROBABILITY:
+        y = _add_noise(y, rng.uniform(*SNR_RANGE_DB), rng, rng.uniform(0, MAX_NOISE_SLOPE))
+    if rng.random() < CODEC_PROBABILITY:
+        y = simulate_telephone(_limit_peak(y), sr) if rng.random() < 0.5 else encode_mp3(_limit_peak(y), sr)
+    return audio.trim(change_gain(_limit_peak(y), rng.uniform(*GAIN_RANGE_DB)))
+
+
+def _limit_peak(y):
+    return y / max(1.0, float(np.abs(y).max(initial=0)))
+
+
+def _add_noise(y, snr_db, rng, slope):
+    """Add noise with the power spectrum 1 / f ** slope."""
+    spectrum = np.fft.rfft(rng.normal(size=len(y)))
+    noise = np.fft.irfft(spectrum / np.maximum(np.arange(len(spectrum)), 1) ** (slope / 2), len(y))
+    gain = np.sqrt(_mean_power(y) / _mean_power(noise) / 10 ** (snr_db / 10))
+    return (y + gain * noise).astype(np.float32)
+
+
+def _reverberate(y, sr, rt60, rng, direct_db):
+    """Convolve with decaying noise; direct_db is the energy of the direct sound relative to it."""
     time = np.arange(int(rt60 * sr)) / sr
-    response = np.random.default_rng(seed).normal(size=len(time)) * 10 ** (-3 * time / rt60)
+    response = rng.normal(size=len(time)) * 10 ** (-3 * time / rt60)
     response /= np.sqrt(np.sum(response ** 2))
-    response[0] += 1  # direct sound
+    response[0] += 10 ** (direct_db / 20)
     size = len(y) + len(response) - 1
     reverberant = np.fft.irfft(np.fft.rfft(y, size) * np.fft.rfft(response, size), size)[:len(y)]
     return (reverberant * np.sqrt(_mean_power(y) / _mean_power(reverberant))).astype(np.float32)
+
+
+def _filter_at_random(y, sr, rng):
+    """Apply a random smooth frequency response and, to some clips, band limits."""
+    spectrum, frequencies = np.fft.rfft(y), np.fft.rfftfreq(len(y), 1 / sr)
+    points = np.geomspace(50, sr / 2, N_RESPONSE_POINTS)
+    gain_db = np.interp(np.log(np.maximum(frequencies, 1)), np.log(points),
+                        rng.uniform(-MAX_RESPONSE_DB, MAX_RESPONSE_DB, N_RESPONSE_POINTS))
+    if rng.random() < BAND_LIMIT_PROBABILITY:
+        low, high = rng.uniform(*LOW_CUT_RANGE_HZ), rng.uniform(*HIGH_CUT_RANGE_HZ)
+        gain_db = np.where((frequencies < low) | (frequencies > high), -100, gain_db)
+    return np.fft.irfft(spectrum * 10 ** (gain_db / 20), len(y)).astype(np.float32)
 
 
 def _mean_power(y):

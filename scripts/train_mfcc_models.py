@@ -1,8 +1,8 @@
-"""Train the deployed models on all RAVDESS clips and export them to models/.
+"""Train the deployed MFCC models on all RAVDESS clips and export them to models/.
 
-    python scripts/train_deployed_models.py [RECORDING ...]
+    python scripts/train_mfcc_models.py [RECORDING ...]
 
-Writes emotion.onnx, gender.onnx, model_info.json and SHA256SUMS. The configurations are `cnn_robust` and
+Writes mfcc_emotion.onnx, mfcc_gender.onnx, mfcc_info.json and SHA256SUMS. The configurations are `cnn_robust` and
 `cnn_robust_gender`, both with the network `cnn_attention`. Temperature, calibration error and the limit of the
 out-of-distribution score come from clips of unseen speakers. Each RECORDING without speech, such as music, is added to
 the evaluation of out-of-distribution detection. EMO-DB is not used.
@@ -13,21 +13,19 @@ import json
 from pathlib import Path
 
 import numpy as np
+from nonspeech_sounds import load_sounds
 from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
-from ser_utils import audio
 from ser_utils._utils.files import write_atomic, write_model_checksums
 from ser_utils.datasets.core import DATASETS
 from ser_utils.evaluation import metrics, results, splits
 from ser_utils.features.spectral import mean_std, mfcc, mfcc_dynamics
 from ser_utils.features.store import load_features
-from ser_utils.live.predictor import MODELS_FOLDER, SR
+from ser_utils.live.deployed import MODELS_FOLDER
 from ser_utils.models.classifier import use_single_thread
 from ser_utils.models.registry import DEPLOYED, get_model
 
-SEGMENT_DURATION = 3.0  # s
-N_SOUNDS = 100  # of each synthetic kind
 FALSE_POSITIVE_RATE = 0.05  # share of clips of unseen speakers above the limit
 
 
@@ -57,49 +55,6 @@ def fit_calibration(predictions):
             "ece_calibrated": metrics.expected_calibration_error(calibrated, y_index)}
 
 
-def synthesize_noise(rng, t):
-    """Noise with a spectrum between white and red."""
-    frequencies = np.maximum(np.fft.rfftfreq(len(t), 1 / SR), 20)
-    return np.fft.irfft(np.fft.rfft(rng.normal(size=len(t))) * frequencies ** -rng.uniform(0, 1), len(t))
-
-
-def synthesize_hum(rng, t):
-    """Harmonics of 50 Hz in weak white noise."""
-    return sum(rng.uniform(0, 1) / k * np.sin(2 * np.pi * 50 * k * t + rng.uniform(0, 6)) for k in range(1, 12)) \
-        + rng.normal(0, 0.01, len(t))
-
-
-def synthesize_music(rng, t):
-    """Chords of decaying harmonic tones on a regular beat."""
-    y = np.zeros(len(t))
-    for onset in np.arange(0, SEGMENT_DURATION, rng.choice([0.15, 0.25, 0.5])):
-        since, decay, slope = np.maximum(t - onset, 0), rng.uniform(2, 8), rng.uniform(1, 2)
-        envelope = np.exp(-decay * since) * (t >= onset) * np.minimum(1, 100 * since)
-        for f0 in 110 * 2 ** (rng.integers(0, 36, rng.integers(1, 4)) / 12):
-            y += envelope * sum(np.sin(2 * np.pi * f0 * k * since) / k ** slope for k in range(1, 8))
-    return y
-
-
-def synthesize_sounds(seed=0):
-    """MFCC dynamics of synthetic sounds without speech, by kind."""
-    rng, t = np.random.default_rng(seed), np.arange(int(SEGMENT_DURATION * SR)) / SR
-    kinds = {"colored noise": synthesize_noise, "mains hum": synthesize_hum, "synthetic music": synthesize_music}
-    return {kind: [_dynamics(y / np.abs(y).max() / 2) for y in (synthesize(rng, t) for _ in range(N_SOUNDS))]
-            for kind, synthesize in kinds.items()}
-
-
-def read_segments(path):
-    """MFCC dynamics of a recording in segments of three seconds."""
-    with audio.open_audio(path) as sound:
-        blocks = audio.stream_blocks(lambda n: sound.read(n, dtype="float32", always_2d=True), sound.samplerate,
-                                     SEGMENT_DURATION, SEGMENT_DURATION)
-        return [_dynamics(audio.resample(y.mean(axis=1), sound.samplerate, SR)) for _, y in blocks]
-
-
-def _dynamics(y):
-    return mfcc_dynamics(mfcc(audio.trim(y)))
-
-
 def evaluate_ood(features, recordings=()):
     """Find the limit of the out-of-distribution score, and evaluate the detection of sounds without speech.
 
@@ -121,7 +76,7 @@ def evaluate_ood(features, recordings=()):
 
     sequences = features.sequences
     dynamics = [mfcc_dynamics(sequence) for sequence in sequences]
-    sounds = synthesize_sounds() | {Path(path).name: read_segments(path) for path in recordings}
+    sounds = {name: [mfcc_dynamics(mfcc(y)) for y in clips] for name, clips in load_sounds(recordings).items()}
     speech, other = [], {name: [] for name in sounds}
     for split in tqdm(splits.speaker_independent(features.clips), desc="out of distribution", unit="fold"):
         train = [sequences[row] for row in (*split.train, *split.validation)]
@@ -165,7 +120,7 @@ def train_and_export(target, features, folder, temperature, limit):
         raise ValueError(f"corpus {', '.join(refused)}: no open licence for derivatives; train shipped models "
                          "without it")
     labels = splits.get_labels(features.clips, target).astype(str)
-    classifier = get_model(DEPLOYED[target]).build(0).set_params(max_steps=None, progress=True)
+    classifier = get_model(DEPLOYED["mfcc"][target]).build(0).set_params(max_steps=None, progress=True)
     classifier = classifier.fit(features.sequences, labels)
     options, more = {}, {}
     if target == "emotion":
@@ -173,25 +128,25 @@ def train_and_export(target, features, folder, temperature, limit):
         options = {"temperature": temperature, "ood_reference": reference}
         more = {"neutral_mean_std": compute_neutral_mean_std(features).tolist()}
     model = export_onnx.build_inference_model(classifier, features.config, **options)
-    metadata = export_onnx.describe_model(classifier, DEPLOYED[target], features.config, **options, **more)
-    export_onnx.export_onnx(model, folder / f"{target}.onnx", metadata)
+    metadata = export_onnx.describe_model(classifier, DEPLOYED["mfcc"][target], features.config, **options, **more)
+    export_onnx.export_onnx(model, folder / f"mfcc_{target}.onnx", metadata)
 
 
 def main(arguments=None):
     """Evaluate calibration and out-of-distribution detection, train and export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recordings", nargs="*", metavar="RECORDING", help="a recording without speech")
+    parser.add_argument("recordings", nargs="*", type=Path, metavar="RECORDING", help="a recording without speech")
     parser.add_argument("--out", type=Path, default=MODELS_FOLDER, metavar="DIR", help="folder of the models")
     options = parser.parse_args(arguments)
     use_single_thread()
     features, predictions = load_features(), results.load_predictions("ravdess", "emotion")
-    is_deployed = (predictions["model"] == DEPLOYED["emotion"]) & (predictions["split"] == "speaker-independent")
+    is_deployed = (predictions[["model", "split"]] == [DEPLOYED["mfcc"]["emotion"], "speaker-independent"]).all(axis=1)
     info = fit_calibration(predictions[is_deployed])
     limit, detection = evaluate_ood(features, options.recordings)
     options.out.mkdir(parents=True, exist_ok=True)
-    for target in DEPLOYED:
+    for target in DEPLOYED["mfcc"]:
         train_and_export(target, features, options.out, info["temperature"], limit)
-    write_atomic(options.out / "model_info.json", (json.dumps(info | detection, indent=1) + "\n").encode())
+    write_atomic(options.out / "mfcc_info.json", (json.dumps(info | detection, indent=1) + "\n").encode())
     write_model_checksums(options.out)
 
 

@@ -1,0 +1,238 @@
+"""The deployed models: ONNX files in models/, run with onnxruntime on one thread.
+
+`WhisperModel` classifies the statistics of the Whisper encoder with a linear layer, `MFCCModel` the MFCCs with a CNN.
+Both predict emotion and gender from the speech of one segment.
+"""
+
+import json
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ser_utils import whisper
+from ser_utils._utils.files import ROOT, printable, read_model
+
+MODELS_FOLDER = ROOT / "models"
+TARGETS = ("emotion", "gender")
+REMEDY = "restore it with `git checkout -- models`"
+SR = 16000  # Hz
+
+
+class Output(NamedTuple):
+    """Output of a deployed model for one segment.
+
+    Attributes
+    ----------
+    emotion : np.ndarray [shape=(8,)]
+        Probabilities in the order of the model's `classes["emotion"]`.
+    gender : np.ndarray [shape=(2,)]
+    ood_score : float
+        Above 1 for segments unlike the training clips.
+    """
+
+    emotion: np.ndarray
+    gender: np.ndarray
+    ood_score: float
+
+
+class OnnxModel:
+    """An ONNX model and its metadata.
+
+    Parameters
+    ----------
+    content : bytes
+        Serialized ONNX model.
+
+    Attributes
+    ----------
+    session : onnxruntime.InferenceSession
+    metadata : dict
+        `metadata_props`, JSON-decoded.
+    """
+
+    def __init__(self, content):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the matrices are small
+        # optimization would take 25 ms when loading and save 0.5 ms per clip
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        entries = self.session.get_modelmeta().custom_metadata_map.items()
+        self.metadata = {key: _decode_json(value) for key, value in entries}
+
+    def run(self, **inputs):
+        """Compute the outputs for one clip.
+
+        Parameters
+        ----------
+        **inputs : np.ndarray
+            By name of the input, with a batch axis of length 1 where the model has one.
+
+        Returns
+        -------
+        dict of np.ndarray
+            By name of the output, without batch axis.
+        """
+        outputs = self.session.run(None, {name: np.asarray(value, np.float32) for name, value in inputs.items()})
+        return {output.name: value[0] for output, value in zip(self.session.get_outputs(), outputs, strict=True)}
+
+
+class _DeployedModel:
+    """Files of one front end, `NAME_emotion.onnx` and `NAME_gender.onnx`."""
+
+    name: str
+    stats_name: str  # metadata entry with the reference statistics of the training speakers
+
+    def __init__(self):
+        self.files = {target: OnnxModel(read_model(MODELS_FOLDER / f"{self.name}_{target}.onnx", REMEDY))
+                      for target in TARGETS}
+        self.classes = {target: model.metadata["classes"] for target, model in self.files.items()}
+        self.metadata = self.files["emotion"].metadata
+        self.neutral_stats = np.array(self.metadata[self.stats_name], np.float32)
+
+    def check_stats(self, speaker_stats):
+        """Raise a ValueError unless reference statistics of a speaker fit this model."""
+        speaker_stats = np.asarray(speaker_stats)
+        if speaker_stats.shape != self.neutral_stats.shape:
+            raise ValueError(f"speaker_stats: shape {speaker_stats.shape}, not {self.neutral_stats.shape}; use "
+                             f"enroll_speaker with model={self.name!r}")
+        return speaker_stats
+
+
+class WhisperModel(_DeployedModel):
+    """Linear classifiers on the statistics of the Whisper encoder."""
+
+    name, stats_name = "whisper", "neutral_mean"
+
+    def __init__(self):
+        super().__init__()
+        whisper.load_encoder()  # a missing file is reported before any recording is read
+
+    def predict(self, y, speaker_stats=None):
+        """Predict one segment.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n,)]
+            Speech at 16 kHz, trimmed.
+        speaker_stats : np.ndarray [shape=(4096,)], optional
+            From `compute_speaker_stats`.
+
+        Returns
+        -------
+        Output
+        """
+        statistics, offset = whisper.compute_statistics(y)[None], np.zeros_like(self.neutral_stats)
+        if speaker_stats is not None:
+            offset = self.metadata["adaptation_weight"] * (self.neutral_stats - self.check_stats(speaker_stats))
+        emotion = self.files["emotion"].run(statistics=statistics, speaker_offset=offset)
+        gender = self.files["gender"].run(statistics=statistics)
+        return Output(emotion["probabilities"], gender["probabilities"], float(emotion["ood_score"]))
+
+    def compute_speaker_stats(self, clips):
+        """Compute reference statistics of a speaker.
+
+        Parameters
+        ----------
+        clips : list of np.ndarray [shape=(n,)]
+            Neutral speech at 16 kHz, trimmed.
+
+        Returns
+        -------
+        np.ndarray [shape=(4096,)]
+            Mean over the clips.
+        """
+        return np.mean([whisper.compute_statistics(y) for y in clips], axis=0)
+
+
+class MFCCModel(_DeployedModel):
+    """CNNs on MFCCs, trained from scratch."""
+
+    name, stats_name = "mfcc", "neutral_mean_std"
+
+    def predict(self, y, speaker_stats=None):
+        """Predict one segment.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n,)]
+            Speech at 16 kHz, trimmed.
+        speaker_stats : np.ndarray [shape=(2, 64)], optional
+            From `compute_speaker_stats`.
+
+        Returns
+        -------
+        Output
+        """
+        scale, offset = np.ones(self.neutral_stats.shape[1]), np.zeros(self.neutral_stats.shape[1])
+        if speaker_stats is not None:
+            mean, std = self.check_stats(speaker_stats)
+            scale = self.neutral_stats[1] / std
+            offset = self.neutral_stats[0] - mean * scale
+        emotion, gender = (self.files[target].run(waveform=y[None], speaker_scale=scale, speaker_offset=offset)
+                           for target in TARGETS)
+        return Output(emotion["probabilities"], gender["probabilities"], float(emotion["ood_score"]))
+
+    def compute_speaker_stats(self, clips):
+        """Compute reference statistics of a speaker.
+
+        Parameters
+        ----------
+        clips : list of np.ndarray [shape=(n,)]
+            Neutral speech at 16 kHz, trimmed.
+
+        Returns
+        -------
+        np.ndarray [shape=(2, 64)]
+            Mean and SD of each MFCC over all frames.
+        """
+        frames = np.concatenate([self.compute_mfcc(y) for y in clips])
+        return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
+
+    def compute_mfcc(self, y):
+        """Compute the MFCCs [shape=(n_frames, 64)] of speech at 16 kHz as the ONNX file does."""
+        one = np.ones(self.neutral_stats.shape[1])
+        return self.files["emotion"].run(waveform=y[None], speaker_scale=one, speaker_offset=0 * one)["mfcc"]
+
+
+MODELS = {model.name: model for model in (WhisperModel, MFCCModel)}
+
+
+@cache
+def load_model(name="whisper"):
+    """Load a deployed model, once per process.
+
+    Parameters
+    ----------
+    name : {"whisper", "mfcc"}
+        "whisper" for the classifiers on the Whisper encoder, trained on five corpora; "mfcc" for the CNNs trained from
+        scratch on RAVDESS.
+
+    Returns
+    -------
+    WhisperModel or MFCCModel
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    IntegrityError
+        If a file is missing or does not match its checksum.
+
+    Examples
+    --------
+    >>> load_model("mfcc").classes["emotion"]
+    ['angry', 'calm', 'disgust', 'fearful', 'happy', 'neutral', 'sad', 'surprised']
+    """
+    if name not in MODELS:
+        raise ValueError(f"model {printable(str(name))!r} is unknown; choose one of {', '.join(MODELS)}")
+    return MODELS[name]()
+
+
+def _decode_json(text):
+    try:
+        return json.loads(text)
+    except ValueError:  # plain text
+        return text
