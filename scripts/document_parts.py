@@ -29,6 +29,9 @@ CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
 OVERVIEW_MODELS = ("chance", "original_cnn", "svm", "svm_egemaps", "svm_compare", *MAIN_MODELS, "tdnn", "crnn",
                    "cnn_attention", "ensemble", "ensemble_weighted", "cnn_robust", "cnn_robust_gender")
 HEADLINE = {"split": "speaker-independent", "target": "emotion"}
+OPEN_SPLIT = "leave-one-corpus-out-open"
+WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
+ROBUSTNESS_MODELS = ("cnn_attention", "cnn_robust", WHISPER_MODEL)
 
 
 def select(table, **values):
@@ -100,7 +103,14 @@ def several_corpora():
                "**Leave-one-corpus-out, UAR (%) over all emotions that the test and the training corpora share**",
                format_matrix(_with_chance(tables.leave_one_corpus_out_table(shared), shared)),
                "**Leave-one-corpus-out, accuracy of gender (%)**",
-               format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender"))]
+               format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender")),
+               f"**Trained only on corpora with open licences (split `{OPEN_SPLIT}`): UAR (%) over {names} and over "
+               "all shared emotions, accuracy of gender (%)**",
+               format_matrix(pd.concat([
+                   tables.leave_one_corpus_out_table(four, split=OPEN_SPLIT).add_suffix(", four emotions"),
+                   tables.leave_one_corpus_out_table(shared, split=OPEN_SPLIT).add_suffix(", shared emotions"),
+                   tables.leave_one_corpus_out_table(shared, "accuracy", "gender", OPEN_SPLIT).add_suffix(", gender")],
+                   axis=1))]
     is_curve = four["split"].str.startswith("train-")
     for model in sorted(four.loc[is_curve, "model"].unique()):
         blocks += [f"**Learning curve of `{model}`: UAR (%) over {names} by number of training speakers, drawn from "
@@ -116,9 +126,15 @@ def _with_chance(table, summary):
 
 def corpora():
     """Table of UAR and gender accuracy on corpora that were left out of the training."""
-    emotion = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS))
-    gender = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), "accuracy", "gender")
-    return format_matrix(emotion.add_prefix("UAR ").join(gender.add_prefix("gender accuracy ")))
+    emotion, gender = load_summary(MULTI_CORPUS, FOUR_EMOTIONS), load_summary(MULTI_CORPUS)
+    table = tables.leave_one_corpus_out_table(emotion)[["cnn", "cnn_robust", "whisper_logreg", "fusion"]].join(
+        tables.leave_one_corpus_out_table(emotion, split=OPEN_SPLIT)[[WHISPER_MODEL]].add_suffix(" (open)"))
+    table = table.add_prefix("UAR ")
+    accuracy = tables.leave_one_corpus_out_table(gender, "accuracy", "gender")
+    table["gender cnn_robust_gender"] = accuracy["cnn_robust_gender"]
+    accuracy = tables.leave_one_corpus_out_table(gender, "accuracy", "gender", OPEN_SPLIT)
+    table[f"gender {WHISPER_MODEL} (open)"] = accuracy[WHISPER_MODEL]
+    return format_matrix(table)
 
 
 def ablations():
@@ -243,21 +259,70 @@ def channel_robustness():
     uar = 100 * pd.DataFrame({condition: summarize(select(rows, condition=condition)).set_index("model")["uar"]
                               for condition in conditions}).T
     columns = {}
-    for model in ("cnn_attention", "cnn_robust"):
+    for model in ROBUSTNESS_MODELS:
         columns[f"{model} UAR"] = uar[model].map("{:.1f}".format)
         columns[f"{model} change"] = (uar[model] - uar.loc["clean", model]).map("{:+.1f}".format)
-    flagged = select(rows, model="cnn_robust").set_index("condition")["ood_score"] > 1
-    columns["flagged as out of distribution (%)"] = flagged.groupby(level=0).mean().map(
-        lambda share: format_percent(share, 0))
+    for model in ROBUSTNESS_MODELS[1:]:
+        flagged = select(rows, model=model).set_index("condition")["ood_score"] > 1
+        columns[f"{model} flagged (%)"] = flagged.groupby(level=0).mean().map(lambda share: format_percent(share, 0))
     return format_markdown_table(pd.DataFrame(columns).loc[conditions].reset_index(names="condition"))
 
 
-def enrollment():
-    """UAR with and without speaker normalization, on the same clips."""
-    rows = select(load_predictions("robustness"), model="cnn_robust", split="enrollment-normalized")
+def enrollment(model="cnn_robust"):
+    """UAR with and without enrollment, on the same clips."""
+    rows = select(load_predictions("robustness"), model=model, split="enrollment-normalized")
     with_, without = (select(rows, condition=condition) for condition in ("speaker-normalized", "not normalized"))
     return (f"{recall_row(with_)['UAR']} % UAR (95 % CI {format_ci(with_)}), compared with "
-            f"{recall_row(without)['UAR']} % ({format_ci(without)}) without normalization,")
+            f"{recall_row(without)['UAR']} % ({format_ci(without)}) without enrollment")
+
+
+def whisper_enrollment():
+    """UAR of the deployed Whisper model with and without enrollment."""
+    return enrollment(WHISPER_MODEL)
+
+
+def adaptation_weights():
+    """Table of the UAR in model selection by weight of the speaker adaptation."""
+    table = pd.read_csv(RESULTS / "ravdess" / "speaker_adaptation.csv", index_col=0)
+    weights = table.index.str.split().str[-1].rename("weight")
+    return format_matrix(table[["mean", "gain", "SE of gain"]].set_axis(weights))
+
+
+def whisper_recall():
+    """Recall per class of the deployed Whisper model on unseen RAVDESS speakers, by gender."""
+    rows = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL, split="speaker-independent-multi-corpus")
+    clips = load_features().clips.assign(clip=lambda clips: "ravdess/" + clips["clip"]).set_index("clip")
+    is_female = rows["clip"].map(clips["gender"]) == "female"
+    table = pd.DataFrame({"all": recall_row(rows), "female": recall_row(rows[is_female]),
+                          "male": recall_row(rows[~is_female])}).T.reset_index(names="speakers")
+    return f"{format_markdown_table(table)}\n\nUAR 95 % CI {format_ci(rows)} (bootstrap over speakers), chance 12.5."
+
+
+def whisper_calibration():
+    """Temperature and calibration error of the deployed Whisper model."""
+    info = read_json("models/whisper_info.json")
+    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins), averaged over the corpora, is "
+            f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
+            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other corpora")
+
+
+def whisper_ood_detection():
+    """AUROC and detection rate of the out-of-distribution score of the Whisper model."""
+    return ood_detection("models/whisper_info.json")
+
+
+def whisper_ood_false_positives():
+    """Share of the clips of each left-out corpus that are flagged with the limit of the other corpora."""
+    rates = read_json("models/whisper_info.json")["ood_false_positive_rate"]
+    return ", ".join(f"{tables.corpus_title(corpus)} {format_percent(rate, 0)}" for corpus, rate in rates.items())
+
+
+def model_files():
+    """Table of the model files and their sizes."""
+    rows = [{"file": f"`{path.name}`", "size": f"{path.stat().st_size / 1e6:.1f} MB"}
+            for path in sorted((ROOT / "models").glob("*.onnx"))]
+    total = sum(path.stat().st_size for path in (ROOT / "models").glob("*.onnx"))
+    return format_markdown_table(pd.DataFrame([*rows, {"file": "all", "size": f"{total / 1e6:.1f} MB"}]))
 
 
 def emodb():
@@ -277,10 +342,10 @@ def emodb():
     return "\n".join([*lines, f"- Flagged as out of distribution: {flagged} % of the clips."])
 
 
-def ood_detection():
-    """AUROC and detection rate of the out-of-distribution score."""
+def ood_detection(path="models/mfcc_info.json"):
+    """AUROC and detection rate of an out-of-distribution score."""
     return "; ".join(f"{sound}: AUROC {result['auroc']:.3f}, {format_percent(result['flagged_fraction'], 0)} % flagged"
-                     for sound, result in read_json("models/mfcc_info.json")["ood_detection"].items())
+                     for sound, result in read_json(path)["ood_detection"].items())
 
 
 def ood_false_positives():

@@ -218,7 +218,7 @@ def compute_pca_reference(X):
     """
     mean, scale = X.mean(axis=0), X.std(axis=0)
     Z = (X - mean) / scale
-    components = PCA(N_COMPONENTS, svd_solver="covariance_eigh").fit(Z).components_
+    components = PCA(N_COMPONENTS, svd_solver="randomized", random_state=0).fit(Z).components_
     reference = PCAReference(mean, scale, components.astype(np.float32), 1.0)
     return reference._replace(error=float(reconstruction_error(X, reference).mean()))
 

@@ -2,6 +2,7 @@
 
     python scripts/fit_ensemble.py --features RAVDESS_DIR [EMODB_DIR]
     python scripts/fit_ensemble.py --features RAVDESS_DIR --validation DIR
+    python scripts/fit_ensemble.py --features DIR ... --join
 
 The members are the models with published test predictions of a corpus, each averaged over its seeds: those on MFCCs and
 openSMILE functionals for `ensemble_weighted`, these and the models with the Whisper encoder for `fusion`. Their
@@ -13,6 +14,8 @@ the fold, so the weights are not strictly independent of them. Predictions and w
 With --validation, the ten classes of the random split are combined instead. Its single fold has a validation set, on
 which the weights are fitted; DIR holds the members' predictions of it (ser evaluate --split random-split --target
 gender_emotion --out DIR).
+
+With --join, the predictions of left-out corpora are combined: each corpus is a fold, its weights come from the others.
 """
 
 import argparse
@@ -31,7 +34,8 @@ from ser_utils.features.store import load_features
 MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention", "cnn_robust",
            "cnn_robust_gender")
 ENSEMBLES = {"ensemble_weighted": MEMBERS, "fusion": (*MEMBERS, "whisper_logreg", "whisper_mlp", "whisper_attention")}
-SPLITS = {"ravdess": "speaker-independent", "emodb": "leave-one-speaker-out"}
+SPLITS = {"ravdess": "speaker-independent", "emodb": "leave-one-speaker-out",
+          results.MULTI_CORPUS: "leave-one-corpus-out"}
 
 
 def pool(log_p, weights):
@@ -125,7 +129,8 @@ def stack_members(members):
     clips = next(iter(tables.values())).drop(columns=columns).assign(seed=0)
     if different := [model for model, rows in tables.items() if not rows["clip"].equals(clips["clip"])]:
         raise ValueError(f"predictions of {', '.join(different)} are of other clips; evaluate all folds of each member")
-    log_p = np.log(np.maximum(np.stack([rows[columns] for rows in tables.values()], axis=1), MIN_PROBABILITY))
+    p = np.stack([rows[columns].fillna(0) for rows in tables.values()], axis=1)  # NaN: classes absent from the corpus
+    log_p = np.log(np.maximum(p, MIN_PROBABILITY))
     y_index = clips["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
     return clips, list(tables), log_p, y_index
 
@@ -165,7 +170,8 @@ def combine(members, name, validation=None):
         weights[fold] = fit_weights(*fit_data)
         p[is_test] = pool(log_p[is_test], weights[fold])
     table = pd.DataFrame.from_dict(weights, orient="index", columns=names).rename_axis("fold").round(4)
-    return clips.assign(model=name).join(pd.DataFrame(p.round(5), columns=columns)), table
+    is_absent = members[members["model"] == names[0]].sort_values("clip")[columns].isna().to_numpy()
+    return clips.assign(model=name).join(pd.DataFrame(np.where(is_absent, np.nan, p.round(5)), columns=columns)), table
 
 
 def evaluate(name, data, target, split, validation=None):
@@ -215,6 +221,7 @@ def plan_ensembles(corpus):
     list of (name, target, split)
     """
     targets = [target for target in ("emotion", "gender") if results.has_predictions(corpus, target)]
+    targets = targets[:1] if corpus == results.MULTI_CORPUS else targets  # one model for gender
     models = {target: set(results.load_predictions(corpus, target)["model"]) for target in targets}
     return [(name, target, SPLITS[corpus]) for name, members in ENSEMBLES.items() for target in targets
             if name == "ensemble_weighted" or models[target] & set(members).difference(MEMBERS)]
@@ -223,10 +230,12 @@ def plan_ensembles(corpus):
 def main():
     """Combine the models of each corpus, and print mean weights and UAR."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS or EMO-DB")
+    parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS, EMO-DB or, with --join, "
+                        "all corpora")
+    parser.add_argument("--join", action="store_true", help="combine the predictions of left-out corpora")
     parser.add_argument("--validation", metavar="DIR", help="predictions of the validation set of the random split")
     options = parser.parse_args()
-    for data in map(load_features, options.features):
+    for data in map(load_features, [options.features] if options.join else options.features):
         corpus, validation = results.corpus_name(data.clips), None
         plan = plan_ensembles(corpus)
         if options.validation:

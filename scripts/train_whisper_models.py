@@ -125,6 +125,9 @@ def train_and_export(target, features, folder, **options):
     import export_onnx
 
     rows = np.flatnonzero(splits.is_deployable(features.clips, target))
+    if not len(rows):
+        raise ValueError(f"corpus {', '.join(features.clips['corpus'].unique())}: no open licence for derivatives; "
+                         "give --features of a corpus that may train a shipped model")
     clips, spec = features.clips.iloc[rows].reset_index(drop=True), get_model(DEPLOYED["whisper"][target])
     X, labels = features.get_input(spec.input_type)[rows], splits.get_labels(clips, target).astype(str)
     classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels))

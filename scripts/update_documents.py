@@ -38,13 +38,18 @@ def pages():
             "setup_time": parts.step_duration("set up"), "run_time": parts.step_duration("full report")},
         "docs/methods.md": {
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),
-            "whisper_layers": parts.whisper_layers(), "comparisons": parts.comparisons(),
+            "whisper_layers": parts.whisper_layers(), "adaptation_weights": parts.adaptation_weights(),
+            "comparisons": parts.comparisons(),
             "other_speakers": parts.other_speakers(), "test_access": parts.test_access()},
         "docs/commands.md": {"hours": parts.hours(), "first_run": parts.first_run()},
         "models/README.md": {
-            "corpora": parts.corpora(), "recall": parts.recall(), "calibration": parts.calibration(),
-            "robustness": parts.channel_robustness(), "enrollment": parts.enrollment(), "emodb": parts.emodb(),
-            "ood_detection": parts.ood_detection(), "ood_false_positives": parts.ood_false_positives()},
+            "model_files": parts.model_files(), "corpora": parts.corpora(), "recall": parts.recall(),
+            "calibration": parts.calibration(), "robustness": parts.channel_robustness(),
+            "enrollment": parts.enrollment(), "emodb": parts.emodb(), "ood_detection": parts.ood_detection(),
+            "ood_false_positives": parts.ood_false_positives(), "whisper_recall": parts.whisper_recall(),
+            "whisper_calibration": parts.whisper_calibration(), "whisper_enrollment": parts.whisper_enrollment(),
+            "whisper_ood_detection": parts.whisper_ood_detection(),
+            "whisper_ood_false_positives": parts.whisper_ood_false_positives()},
         "data/README.md": {"datasets": parts.datasets()},
         "benchmarks/README.md": {
             "benchmarks": parts.benchmarks(), "machine": parts.machine(), "equality": parts.equality()},

@@ -12,18 +12,18 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_utils import audio, distortions, predict
+from ser_utils import audio, distortions, predict, whisper
 from ser_utils._utils.files import ROOT, IntegrityError
 from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, SAMPLES
 from ser_utils.evaluation.results import load_predictions
-from ser_utils.live import enroll_speaker, format_predictions, load_models, predictor
+from ser_utils.live import deployed, enroll_speaker, format_predictions, load_model
 
 SPEECH = audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
 NOISE = np.random.default_rng(0).normal(0, 0.1, 32000)
 KEYS = ["file", "emotion", "gender", "code", "class", "probabilities", "ood_score", "warnings"]
-# Code, OOD score and probabilities in the order of EMOTIONS, from the NumPy implementation that the ONNX files
-# replaced. These actors are among the training speakers.
-SHIPPED = {
+# Code, OOD score and probabilities of the MFCC models in the order of EMOTIONS, from the NumPy implementation that the
+# ONNX files replaced. These actors are among the training speakers.
+SHIPPED_MFCC = {
     "Actor_01/03-01-05-01-01-01-01":
         (5, 0.65389, [0.01748, 0.00431, 0.06862, 0.01167, 0.74543, 0.05001, 0.01837, 0.0841]),
     "Actor_02/03-01-03-01-01-01-02":
@@ -36,10 +36,10 @@ def max_difference(prediction, other):
     return max(abs(prediction["probabilities"][name] - other["probabilities"][name]) for name in EMOTIONS)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_predict_reproduces_the_shipped_models(samples, name):
-    code, ood_score, probabilities = SHIPPED[name]
-    prediction = predict(samples / f"{name}.flac")
+@pytest.mark.parametrize("name", SHIPPED_MFCC)
+def test_predict_reproduces_the_shipped_mfcc_models(samples, name):
+    code, ood_score, probabilities = SHIPPED_MFCC[name]
+    prediction = predict(samples / f"{name}.flac", model="mfcc")
     assert (list(prediction), list(prediction["probabilities"])) == (KEYS, list(EMOTIONS))
     np.testing.assert_allclose(list(prediction["probabilities"].values()), probabilities, atol=2e-5)
     assert prediction["ood_score"] == pytest.approx(ood_score, abs=2e-5)
@@ -59,10 +59,11 @@ def test_predict_formats_rates_and_channels(tmp_path, suffix, sr, n_channels, at
     assert max_difference(prediction, expected) < atol
 
 
-def test_predict_does_not_depend_on_type_scale_or_offset():
+@pytest.mark.parametrize(("model", "atol"), [("mfcc", 0.02), ("whisper", 0.1)])
+def test_predict_does_not_depend_on_type_scale_or_offset(model, atol):
     for samples in (np.stack([SPEECH, SPEECH], axis=1), (SPEECH * 32767).astype(np.int16), SPEECH.astype(np.float64),
                     (SPEECH * 2147483647).astype(np.int32), SPEECH + 0.01, (SPEECH * 1e20).tolist(), 0.05 * SPEECH):
-        assert max_difference(predict(samples, 16000), predict(SPEECH, 16000)) < 0.02
+        assert max_difference(predict(samples, 16000, model=model), predict(SPEECH, 16000, model=model)) < atol
     assert predict(np.full(9000, 128, np.uint8), 16000)["emotion"] is None
 
 
@@ -90,7 +91,9 @@ def test_predict_any_samples(duration, sr, n_channels, dtype, gain, seed):
     ((np.zeros(100),), "sr=None"), ((np.zeros(100), "16000"), "sr='16000'"), ((np.zeros(100), np.inf), "sr=inf"),
     ((np.zeros((2, 3, 4)), 16000), r"\(2, 3, 4\)"), ((np.zeros((2, 9000)), 16000), r"\(2, 9000\)"),
     ((np.zeros(0), 16000), r"\(0, 1\)"), ((None, 16000), "object"), ((np.zeros(9000, complex), 16000), "complex"),
-    ((np.full(9000, np.nan), 16000), "NaN"), ((np.zeros(9000), 16000, np.ones((2, 40))), r"\(2, 40\)")])
+    ((np.full(9000, np.nan), 16000), "NaN"), ((np.zeros(9000), 16000, np.ones((2, 40))), r"\(2, 40\)"),
+    ((np.zeros(9000), 16000, np.ones(64), "mfcc"), r"\(64,\).*'mfcc'"),
+    ((np.zeros(9000), 16000, None, "cnn"), "'cnn'")])
 def test_predict_rejects_bad_samples_and_statistics(arguments, message):
     with pytest.raises(ValueError, match=message):
         predict(*arguments)
@@ -148,7 +151,7 @@ def test_predict_weights_segments_by_speech_duration():
         return block
 
     segments = [block[:, 0] for _, block in audio.stream_blocks(read_block, 16000, 4, 2)]
-    weights = [1 + len(audio.trim(segment - segment.mean())) // 256 for segment in segments]
+    weights = [len(audio.trim(segment - segment.mean())) for segment in segments]
     assert len(set(weights)) > 1
     p = np.average([list(predict(segment, 16000)["probabilities"].values()) for segment in segments], 0, weights)
     np.testing.assert_allclose(list(predict(y, 16000)["probabilities"].values()), p, atol=1e-4)
@@ -168,27 +171,34 @@ for name in ("short.wav", "long.wav"):
     assert after - before < 8 * 1024  # kB; the samples alone would be 57,600 as float32 at 16 kHz
 
 
-def test_enroll_speaker_changes_the_prediction(samples):
+@pytest.mark.parametrize("model", deployed.MODELS)
+def test_enroll_speaker_changes_the_prediction(samples, model):
     recordings = [(audio.load(path), 16000) for path in sorted(samples.glob("Actor_01/*.flac"))[:2]]
-    stats = enroll_speaker([*recordings, (np.zeros(16000), 16000)])
-    frames = np.concatenate([load_models()["emotion"].run(audio.trim(y))["mfcc"] for y, _ in recordings])
-    np.testing.assert_allclose(stats, [frames.mean(axis=0), frames.std(axis=0)], atol=2e-3)
-    plain, adapted = predict(SPEECH, 16000), predict(SPEECH, 16000, stats)
+    stats = enroll_speaker([*recordings, (np.zeros(16000), 16000)], model)
+    speech = [audio.trim(y - y.mean()) for y, _ in recordings]
+    if model == "mfcc":
+        frames = np.concatenate([load_model("mfcc").compute_mfcc(y) for y in speech])
+        expected = [frames.mean(axis=0), frames.std(axis=0)]
+    else:
+        expected = np.mean([whisper.compute_statistics(y) for y in speech], axis=0)
+    np.testing.assert_allclose(stats, expected, atol=2e-3)
+    plain, adapted = (predict(SPEECH, 16000, one, model) for one in (None, stats))
     assert max_difference(adapted, plain) > 0.01
-    assert adapted["ood_score"] == plain["ood_score"]
-    reference = load_models()["emotion"].metadata["neutral_mean_std"]
-    assert max_difference(predict(SPEECH, 16000, reference), plain) < 1e-5
+    assert (adapted["ood_score"], adapted["gender"]) == (plain["ood_score"], plain["gender"])
+    assert max_difference(predict(SPEECH, 16000, load_model(model).neutral_stats, model), plain) < 1e-5
     with pytest.raises(ValueError, match="no speech"):
-        enroll_speaker([])
+        enroll_speaker([], model)
 
 
-@pytest.mark.parametrize(("name", "is_missing"), [("gender.onnx", True), ("SHA256SUMS", True), ("gender.onnx", False)])
-def test_load_models_rejects_missing_and_altered_files(tmp_path, monkeypatch, name, is_missing):
-    monkeypatch.setattr(predictor, "MODELS_FOLDER", shutil.copytree(ROOT / "models", tmp_path / "models"))
+@pytest.mark.parametrize(("model", "name", "is_missing"), [
+    ("mfcc", "mfcc_gender.onnx", True), ("mfcc", "SHA256SUMS", True), ("mfcc", "mfcc_gender.onnx", False),
+    ("whisper", "whisper_gender.onnx", True), ("whisper", "whisper_emotion.onnx", False)])
+def test_load_model_rejects_missing_and_altered_files(tmp_path, monkeypatch, model, name, is_missing):
+    monkeypatch.setattr(deployed, "MODELS_FOLDER", shutil.copytree(ROOT / "models", tmp_path / "models"))
     path = tmp_path / "models" / name
     path.unlink() if is_missing else path.write_bytes(path.read_bytes() + b"0")
     with pytest.raises(IntegrityError, match=rf"{tmp_path}.*git checkout") as caught:
-        load_models.__wrapped__()  # without the cache
+        load_model.__wrapped__(model)  # without the cache
     assert "\n" not in str(caught.value)
 
 
@@ -198,6 +208,18 @@ def test_distortions_keep_length_and_type(condition):
     assert (y.shape, y.dtype) == (SPEECH.shape, np.float32)
     assert np.array_equal(y, SPEECH) == (condition == "clean")
     np.testing.assert_array_equal(y, repeated)
+
+
+def test_random_channel_stays_in_range_and_depends_on_the_clip():
+    for seed in range(40):
+        y = distortions.simulate_random_channel(SPEECH, 16000, seed)
+        assert y.dtype == np.float32
+        assert len(y) > len(SPEECH) / 4
+        assert 0 < np.abs(y).max() <= 1
+    first, repeated, other = (distortions.simulate_random_channel(y, 16000) for y in (SPEECH, SPEECH, SPEECH[:-1]))
+    np.testing.assert_array_equal(first, repeated)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+    assert np.isfinite(distortions.simulate_random_channel(np.zeros(4000), 16000, 0)).all()
 
 
 def test_robustness_predictions_without_distortion_equal_the_published_ones():

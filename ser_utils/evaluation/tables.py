@@ -245,7 +245,7 @@ def cross_corpus_matrix(summary, model, target="emotion", split="cross-corpus"):
     return matrix.rename(index=corpus_title, columns=corpus_title).rename_axis("trained on", columns="tested on")
 
 
-def leave_one_corpus_out_table(summary, column="uar", target="emotion"):
+def leave_one_corpus_out_table(summary, column="uar", target="emotion", split="leave-one-corpus-out"):
     """Arrange a score of `leave_one_corpus_out`: a row per test corpus, a column per model, and the mean over corpora.
 
     Parameters
@@ -254,14 +254,14 @@ def leave_one_corpus_out_table(summary, column="uar", target="emotion"):
         As `metrics.summarize`.
     column : str
         Score, such as "uar" or "accuracy".
-    target : str
+    target, split : str
 
     Returns
     -------
     pd.DataFrame
         In %, indexed by corpus titles, sorted by name; the last row is the mean.
     """
-    rows = summary[(summary[["split", "target"]] == ["leave-one-corpus-out", target]).all(axis=1)]
+    rows = summary[(summary[["split", "target"]] == [split, target]).all(axis=1)]
     table = rows.pivot_table(column, "test_corpus", "model") * 100
     table = table[table.mean().sort_values().index].rename(index=corpus_title).rename_axis("tested on")
     return pd.concat([table, table.mean().to_frame("mean").T.rename_axis("tested on")])

@@ -108,6 +108,7 @@ class WhisperModel(_DeployedModel):
 
     def __init__(self):
         super().__init__()
+        self.input_shape = self.files["gender"].session.get_inputs()[0].shape[1:]  # layers, mean and SD, width
         whisper.load_encoder()  # a missing file is reported before any recording is read
 
     def predict(self, y, speaker_stats=None):
@@ -124,7 +125,8 @@ class WhisperModel(_DeployedModel):
         -------
         Output
         """
-        statistics, offset = whisper.compute_statistics(y)[None], np.zeros_like(self.neutral_stats)
+        statistics = whisper.compute_statistics(y).reshape(1, *self.input_shape)
+        offset = np.zeros_like(self.neutral_stats)
         if speaker_stats is not None:
             offset = self.metadata["adaptation_weight"] * (self.neutral_stats - self.check_stats(speaker_stats))
         emotion = self.files["emotion"].run(statistics=statistics, speaker_offset=offset)

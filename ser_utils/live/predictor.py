@@ -14,7 +14,7 @@ import numpy as np
 
 from ser_utils import audio
 from ser_utils._utils.files import printable
-from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS
+from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, SAMPLES  # noqa: F401 (examples)
 from ser_utils.live.deployed import SR, Output, load_model
 
 SEGMENT_DURATION, SEGMENT_HOP = 4.0, 2.0  # s, for recordings longer than two segments
@@ -79,7 +79,7 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
 
     Examples
     --------
-    >>> prediction = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> prediction = predict(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> prediction["emotion"], prediction["code"], prediction["class"]
     ('angry', 5, 'male_angry')
     >>> predict([0.1, 0.2])
@@ -135,7 +135,7 @@ def enroll_speaker(recordings, model="whisper"):
 
     Examples
     --------
-    >>> y = audio.load(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-01-01-01-01-01.flac")
+    >>> y = audio.load(SAMPLES / "Actor_01" / "03-01-01-01-01-01-01.flac")
     >>> enroll_speaker([(y, 16000)]).shape
     (4096,)
     >>> enroll_speaker([(0 * y, 16000)])
@@ -190,7 +190,7 @@ def format_predictions(predictions):
 
     Examples
     --------
-    >>> prediction = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> prediction = predict(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> print(format_predictions([prediction | {"file": "angry.flac"}]))
     file        emotion        p  gender  code  class
     angry.flac  angry       0.75  male       5  male_angry

@@ -1,0 +1,70 @@
+"""Logistic regression on Whisper statistics: copies, weights, and its protocols."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+
+from ser_utils.datasets.core import DATASETS
+from ser_utils.evaluation import splits
+from ser_utils.models.linear import CopiesLogisticRegression, balance_corpora
+
+LABELS = np.array(["calm", "sad", "angry"] * 8)
+
+
+@pytest.fixture(scope="module")
+def copies():
+    """Clean and distorted features [24, 2, 6] of three classes."""
+    rng = np.random.default_rng(0)
+    means = {name: rng.normal(0, 2, 6) for name in set(LABELS)}
+    clean = np.stack([means[name] for name in LABELS]) + rng.normal(size=(24, 6))
+    return np.stack([clean, clean + rng.normal(size=clean.shape)], axis=1)
+
+
+def test_fit_equals_scikit_learn_on_stacked_copies(copies):
+    weight = np.linspace(0.5, 1.5, 24)
+    model = CopiesLogisticRegression(C=0.1).fit(copies, LABELS, sample_weight=weight)
+    X = np.concatenate([copies[:, 0], copies[:, 1]])
+    mean, std = X.mean(axis=0), X.std(axis=0)
+    expected = LogisticRegression(C=0.1).fit((X - mean) / std, np.tile(LABELS, 2), np.tile(weight, 2))
+    np.testing.assert_allclose(model.predict_proba(copies), expected.predict_proba((copies[:, 0] - mean) / std),
+                               atol=0.01)
+    assert (model.predict(copies) == LABELS).mean() > 0.8
+
+
+def test_only_the_first_copy_is_predicted(copies):
+    model = CopiesLogisticRegression().fit(copies, LABELS)
+    np.testing.assert_array_equal(model.predict_proba(copies), model.predict_proba(copies[:, :1]))
+    assert clone(model).get_params() == model.get_params()
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["calm", "sad", "angry"])), min_size=1, max_size=60))
+def test_balanced_weights_are_equal_for_corpora_and_classes(clips):
+    table = pd.DataFrame(clips, columns=["corpus", "label"])
+    table["weight"] = balance_corpora(table["corpus"], table["label"])
+    assert table["weight"].mean() == pytest.approx(1)
+    assert np.ptp(table.groupby("corpus")["weight"].sum()) == pytest.approx(0, abs=1e-9)
+    for _, sums in table.groupby(["corpus", "label"])["weight"].sum().groupby(level=0):
+        assert np.ptp(sums) == pytest.approx(0, abs=1e-9)
+
+
+def test_deployment_splits_train_on_open_corpora_without_test_speakers():
+    rows = [{"corpus": corpus, "speaker": f"{'ravdess' if 'ravdess' in corpus else corpus}/{speaker:02d}",
+             "emotion": emotion, "gender": "female", "clip": f"{corpus}/{speaker}/{emotion}"}
+            for corpus in ("ravdess", "ravdess-song", "emodb", "tess") for speaker in range(1, 25)
+            for emotion in ("sad", "happy", "bored" if corpus == "emodb" else "calm")]
+    clips = pd.DataFrame(rows)
+    left_out = {clips["corpus"].iloc[fold.test[0]]: set(clips["corpus"].iloc[fold.train])
+                for fold in splits.SPLITS["leave-one-corpus-out-open"](clips)}
+    assert left_out == {"emodb": {"ravdess", "ravdess-song"}, "ravdess": {"emodb"}, "ravdess-song": {"emodb"},
+                        "tess": {"emodb", "ravdess", "ravdess-song"}}
+    for fold in splits.SPLITS["speaker-independent-multi-corpus"](clips):
+        train, test = clips.iloc[fold.train], clips.iloc[[*fold.validation, *fold.test]]
+        assert not set(train["speaker"]) & set(test["speaker"])
+        assert set(test["corpus"]) == {"ravdess"}
+        assert set(train["corpus"]) == {"ravdess", "ravdess-song", "emodb"}
+        assert "bored" not in set(train["emotion"])
+    assert not DATASETS["tess"].allows_derivatives
