@@ -4,8 +4,8 @@
 
 Needs the recordings of both corpora. Each model is trained once per fold, and predicts its test clips under every
 condition of `ser_utils.distortions` and with enrollment. `cnn_attention` and `cnn_robust` are trained on the clips of
-RAVDESS as recorded, `whisper_robust` on all corpora with open licences, whose features with `whisper` and
-`whisper_distorted` are given with --features. Writes results/robustness; interrupted runs continue from
+RAVDESS as recorded, `whisper_robust` on the corpora given with --features: those with open licences, RAVDESS included,
+with the features `whisper` and `whisper_distorted`. Writes results/robustness; interrupted runs continue from
 build/robustness.
 """
 
@@ -27,7 +27,7 @@ from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import results, splits
 from ser_utils.evaluation.experiment import Run, build_predictions_table, cache_key
 from ser_utils.features.spectral import mfcc, mfcc_dynamics, speaker_normalize
-from ser_utils.features.store import RAVDESS_FEATURES, load_features
+from ser_utils.features.store import load_features
 from ser_utils.live import load_model
 from ser_utils.live.deployed import SR
 from ser_utils.models.classifier import use_single_thread
@@ -84,7 +84,7 @@ def list_runs(model, fold):
 def evaluate_fold(model_and_fold, folders):
     """Train a model without the test speakers of a fold and store its predictions of them under all conditions."""
     model, fold = model_and_fold
-    features = load_features([RAVDESS_FEATURES, *folders] if model == WHISPER_MODEL else None)
+    features = load_features(folders if model == WHISPER_MODEL else None)
     path = BUILD / f"{model}_{fold}_{cache_key(model, features)}.csv"
     if path.is_file():
         return path
@@ -181,7 +181,7 @@ def main(arguments=None):
     parser.add_argument("ravdess", type=Path, help="folder of its recordings")
     parser.add_argument("emodb", type=Path, help="folder of its recordings")
     parser.add_argument("--features", nargs="*", default=[], metavar="DIR",
-                        help="features of the other corpora of whisper_robust")
+                        help="features of the training corpora of whisper_robust, RAVDESS included")
     parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="default: all; results of the "
                         "others are kept")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")

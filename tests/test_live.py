@@ -59,7 +59,7 @@ def test_predict_formats_rates_and_channels(tmp_path, suffix, sr, n_channels, at
     assert max_difference(prediction, expected) < atol
 
 
-@pytest.mark.parametrize(("model", "atol"), [("mfcc", 0.02), ("whisper", 0.1)])
+@pytest.mark.parametrize(("model", "atol"), [("mfcc", 0.02), ("whisper", 0.2)])
 def test_predict_does_not_depend_on_type_scale_or_offset(model, atol):
     for samples in (np.stack([SPEECH, SPEECH], axis=1), (SPEECH * 32767).astype(np.int16), SPEECH.astype(np.float64),
                     (SPEECH * 2147483647).astype(np.int32), SPEECH + 0.01, (SPEECH * 1e20).tolist(), 0.05 * SPEECH):

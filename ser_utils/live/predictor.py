@@ -14,7 +14,7 @@ import numpy as np
 
 from ser_utils import audio
 from ser_utils._utils.files import printable
-from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, SAMPLES  # noqa: F401 (examples)
+from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS
 from ser_utils.live.deployed import SR, Output, load_model
 
 SEGMENT_DURATION, SEGMENT_HOP = 4.0, 2.0  # s, for recordings longer than two segments
@@ -79,6 +79,7 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
 
     Examples
     --------
+    >>> from ser_utils.datasets import SAMPLES
     >>> prediction = predict(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> prediction["emotion"], prediction["code"], prediction["class"]
     ('angry', 5, 'male_angry')
@@ -135,6 +136,7 @@ def enroll_speaker(recordings, model="whisper"):
 
     Examples
     --------
+    >>> from ser_utils.datasets import SAMPLES
     >>> y = audio.load(SAMPLES / "Actor_01" / "03-01-01-01-01-01-01.flac")
     >>> enroll_speaker([(y, 16000)]).shape
     (4096,)
@@ -190,10 +192,11 @@ def format_predictions(predictions):
 
     Examples
     --------
+    >>> from ser_utils.datasets import SAMPLES
     >>> prediction = predict(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> print(format_predictions([prediction | {"file": "angry.flac"}]))
     file        emotion        p  gender  code  class
-    angry.flac  angry       0.75  male       5  male_angry
+    angry.flac  angry       0.60  male       5  male_angry
     """
     names = [printable(prediction["file"]) for prediction in predictions]
     width = max(map(len, names))
