@@ -1,4 +1,6 @@
-"""Compare the Whisper encoder with `transformers` on the same weights: hidden states, accuracy, run time, size.
+"""Compare the Whisper encoder with `transformers` on the same weights: hidden states, run time and size.
+
+Also compares the UAR of `whisper_logreg` before and after quantization.
 
     build/bench/bin/python -m pip install torch transformers
     build/bench/bin/python benchmarks/compare_encoder.py WEIGHTS RAVDESS
@@ -32,14 +34,15 @@ from build_whisper_encoder import build_encoder, export_float, load_weights, qua
 from select_model import selection_table  # noqa: E402
 
 from ser_utils import audio  # noqa: E402
-from ser_utils._utils.files import ROOT, write_atomic  # noqa: E402
+from ser_utils._utils.files import write_atomic  # noqa: E402
+from ser_utils.datasets.core import SAMPLES  # noqa: E402
 from ser_utils.evaluation.experiment import Run, build_predictions_table, fit_predict  # noqa: E402
 from ser_utils.evaluation.splits import SPLITS, get_labels  # noqa: E402
 from ser_utils.features.store import load_features  # noqa: E402
 from ser_utils.models.registry import get_model  # noqa: E402
 
 LAYERS = (2, 3, 4, 5)
-SR, PADDED = 16000, 30 * 16000  # Hz; samples: transformers requires 30 s
+SR, PADDED, FRAME = 16000, 30 * 16000, 320  # Hz; samples: transformers requires 30 s; samples per hidden state
 N_CLIPS, N_TURNS, N_COLD = 12, 15, 5
 COLD_REFERENCE = """
 import sys, numpy as np, torch
@@ -55,7 +58,7 @@ CONFIG = {"d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "en
 
 
 def load_reference(weights):
-    """Encoder of `transformers` with the given weights: a function from a waveform to hidden states [4, 1500, 512]."""
+    """Load weights into the encoder of `transformers`; return a function from a waveform to states [4, 1500, 512]."""
     encoder = WhisperEncoder(WhisperConfig(**CONFIG)).eval()
     loaded = encoder.load_state_dict({name: torch.tensor(value) for name, value in weights.items()}, strict=False)
     missing = {name.split(".")[0] for name in loaded.missing_keys} - {"embed_positions", "layer_norm"}
@@ -87,7 +90,9 @@ def compare_states(clips, reference, sessions):
         expected = reference(y)
         for name, session in sessions.items():
             [states] = session.run(["hidden_states"], {"waveform": padded[None]})
-            difference = np.sqrt(np.square(states[0] - expected).mean(axis=(1, 2))) / expected.std(axis=(1, 2))
+            n_frames = -(-len(y) // FRAME)
+            states, speech = states[0][:, :n_frames], expected[:, :n_frames]  # without the padding
+            difference = np.sqrt(np.square(states - speech).mean(axis=(1, 2))) / speech.std(axis=(1, 2))
             errors[name].append(difference.max())
     return {name: float(max(values)) for name, values in errors.items()}
 
@@ -108,6 +113,14 @@ def measure_times(y, reference, sessions):
             if turn:  # the first one warms up
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def cpu_name():
+    """Name of the processor, from Linux where possible."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.is_file() else []
+    return names[0] if names else platform.machine()
 
 
 def measure_cold(recording):
@@ -176,10 +189,9 @@ def main():
         sessions = {name: open_session(path) for name, path in paths.items()}
     sizes["transformers, encoder in float32"] = 4 * sum(value.size for value in weights.values()) / 1e6
     reference, y = load_reference(weights), np.resize(clips[0], 3 * SR)
-    recording = ROOT / "data" / "samples" / "ravdess" / files.iloc[4]
-    recording = recording if recording.is_file() else next((ROOT / "data" / "samples").rglob("*.flac"))
+    recording = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
     result = {
-        "cpu": platform.processor() or platform.machine(), "date": time.strftime("%Y-%m-%d"),
+        "cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
         "rms_difference_in_sd": compare_states(clips, reference, sessions), "size_mb": sizes,
         "time_ms": measure_times(y, reference, sessions), "warm_ms": measure_warm(recording),
         "cold_s": measure_cold(recording), "uar": compare_accuracy(options.ravdess, sessions)}

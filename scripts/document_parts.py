@@ -254,8 +254,7 @@ def calibration():
 
 def channel_robustness():
     """UAR under simulated recording conditions, and the share of clips flagged as out of distribution."""
-    rows = select(load_predictions("robustness"), **HEADLINE)
-    conditions = list(CONDITIONS)
+    rows, conditions = load_predictions("robustness"), list(CONDITIONS)
     uar = 100 * pd.DataFrame({condition: summarize(select(rows, condition=condition)).set_index("model")["uar"]
                               for condition in conditions}).T
     columns = {}
@@ -270,7 +269,7 @@ def channel_robustness():
 
 def enrollment(model="cnn_robust"):
     """UAR with and without enrollment, on the same clips."""
-    rows = select(load_predictions("robustness"), model=model, split="enrollment-normalized")
+    rows = select(load_predictions("robustness"), model=model)
     with_, without = (select(rows, condition=condition) for condition in ("speaker-normalized", "not normalized"))
     return (f"{recall_row(with_)['UAR']} % UAR (95 % CI {format_ci(with_)}), compared with "
             f"{recall_row(without)['UAR']} % ({format_ci(without)}) without enrollment")

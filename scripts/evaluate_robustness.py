@@ -10,6 +10,7 @@ build/robustness.
 """
 
 import argparse
+import hashlib
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +18,10 @@ import numpy as np
 import pandas as pd
 from select_adaptation import compute_shifts
 from tqdm.auto import tqdm
-from train_whisper_models import ADAPTATION_WEIGHT
+from train_whisper_models import ADAPTATION_WEIGHT, compute_neutral_mean
 
-from ser_utils import audio, whisper
-from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
+from ser_utils import audio, distortions, whisper
+from ser_utils._utils.files import CHECKSUM_FILE, read_csv, to_csv_bytes, write_atomic
 from ser_utils._utils.parallel import parallel_map
 from ser_utils.datasets.core import load_clips
 from ser_utils.distortions import CONDITIONS
@@ -29,7 +30,7 @@ from ser_utils.evaluation.experiment import Run, build_predictions_table, cache_
 from ser_utils.features.spectral import mfcc, mfcc_dynamics, speaker_normalize
 from ser_utils.features.store import load_features
 from ser_utils.live import load_model
-from ser_utils.live.deployed import SR
+from ser_utils.live.deployed import MODELS_FOLDER, SR
 from ser_utils.models.classifier import use_single_thread
 from ser_utils.models.linear import balance_corpora
 from ser_utils.models.registry import DEPLOYED, get_model
@@ -48,9 +49,15 @@ def extract_distorted(seed_and_path, condition):
     return mfcc(y), whisper.compute_statistics(y)
 
 
+def compute_key():
+    """Hash of what the features of distorted clips depend on, and of the constants of the deployed models."""
+    sources = Path(distortions.__file__), MODELS_FOLDER / CHECKSUM_FILE, Path(__file__)
+    return hashlib.blake2b(b"".join(path.read_bytes() for path in sources), digest_size=4).hexdigest()
+
+
 def load_condition(condition, folder, clips):
     """Load the MFCCs and Whisper statistics of all clips under a condition, or extract them from recordings."""
-    path = BUILD / f"{condition.replace(' ', '_')}.npz"
+    path = BUILD / f"{condition.replace(' ', '_')}_{compute_key()}.npz"
     if not path.is_file():
         files = load_clips(folder, "ravdess").set_index("clip").loc[clips["clip"], "file"]
         sequences, statistics = zip(*parallel_map(
@@ -75,6 +82,9 @@ def build_table(run, condition, clips, rows, p, classes, ood_score):
 
 def list_runs(model, fold):
     """(condition, Run) of all predictions of a fold."""
+    if model == WHISPER_MODEL:
+        run = Run(model, "speaker-independent-multi-corpus", "emotion", 0, fold, "test")
+        return [(condition, run) for condition in (*CONDITIONS, *NORMALIZATIONS)]
     splits_by_condition = dict.fromkeys(CONDITIONS, "speaker-independent") | dict.fromkeys(
         NORMALIZATIONS, "enrollment-normalized")
     return [(condition, Run(model, split, "emotion", 0, fold, "test"))
@@ -85,7 +95,7 @@ def evaluate_fold(model_and_fold, folders):
     """Train a model without the test speakers of a fold and store its predictions of them under all conditions."""
     model, fold = model_and_fold
     features = load_features(folders if model == WHISPER_MODEL else None)
-    path = BUILD / f"{model}_{fold}_{cache_key(model, features)}.csv"
+    path = BUILD / f"{model}_{fold}_{cache_key(model, features)}_{compute_key()}.csv"
     if path.is_file():
         return path
     use_single_thread()
@@ -98,21 +108,22 @@ def evaluate_whisper(model, fold, features):
     """Predictions tables of a fold by the classifier on the Whisper encoder, trained on several corpora."""
     from export_onnx import compute_pca_reference, reconstruction_error
 
-    ravdess, clips, spec = load_features(), features.clips, get_model(model)
-    split = splits.SPLITS["speaker-independent-multi-corpus"](clips)[fold]
+    ravdess, spec = load_features(), get_model(model)
+    split = splits.SPLITS["speaker-independent-multi-corpus"](features.clips)[fold]
     train = np.sort([*split.train, *split.validation])
-    X, labels = features.get_input(spec.input_type)[train], splits.get_labels(clips).astype(str)[train]
-    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"].iloc[train], labels))
+    clips, X = features.clips.iloc[train].reset_index(drop=True), features.get_input(spec.input_type)[train]
+    labels = splits.get_labels(clips).astype(str)
+    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels))
     limit = load_model("whisper").metadata["ood_limit"]
     reference = compute_pca_reference(X.reshape(-1, X.shape[-1]))._replace(limit=limit)
-    fold_split = splits.speaker_independent(ravdess.clips)[fold]
+    test_clips = splits.speaker_independent(ravdess.clips)[fold].test
     enrollment = splits.SPLITS["enrollment-normalized"](ravdess.clips)[0].norm_index
     speakers, clean = ravdess.clips["speaker"].to_numpy(), ravdess.get_input("whisper")
-    shifts = compute_shifts(clean, speakers, enrollment, np.sort([*fold_split.train, *fold_split.validation]))
+    shifts = compute_shifts(compute_neutral_mean(X[:, 0], clips), clean, speakers, enrollment)
     tables = []
     for condition, run in list_runs(model, fold):
         statistics = load_condition(condition, None, ravdess.clips)[1] if condition in CONDITIONS else clean
-        test = fold_split.test if condition in CONDITIONS else np.setdiff1d(fold_split.test, enrollment)
+        test = test_clips if condition in CONDITIONS else np.setdiff1d(test_clips, enrollment)
         offset = ADAPTATION_WEIGHT * shifts[test] if condition == NORMALIZATIONS[0] else 0
         p = classifier.predict_proba((statistics[test] + offset)[:, None])
         tables.append(build_table(run, condition, ravdess.clips, test, p, classifier.classes_,
@@ -163,16 +174,18 @@ def evaluate_emodb(folder):
     return tables
 
 
-def log_access(models, features):
+def log_access(models, folders):
     """Log the test-set evaluations before they begin."""
-    pairs = [pair for model in models for fold in range(5) for pair in list_runs(model, fold)]
-    for condition in (*CONDITIONS, *NORMALIZATIONS):
-        runs = [run for name, run in pairs if name == condition]
-        results.log_test_access(RESULTS, runs, features, condition=condition)
-    runs = [run for run in CROSS_CORPUS if run.model in models or MODELS[0] in models]
-    if not runs:
-        return pd.read_csv(RESULTS / "test_access.csv", dtype=str)
-    return results.log_test_access(RESULTS, runs, features, condition="clean", corpus="emodb")
+    log = None
+    for model in models:
+        features = load_features(folders if model == WHISPER_MODEL else None)
+        pairs = [pair for fold in range(5) for pair in list_runs(model, fold)]
+        for condition in (*CONDITIONS, *NORMALIZATIONS):
+            runs = [run for name, run in pairs if name == condition]
+            log = results.log_test_access(RESULTS, runs, features, condition=condition)
+    if MODELS[0] in models:
+        log = results.log_test_access(RESULTS, CROSS_CORPUS, load_features(), condition="clean", corpus="emodb")
+    return log
 
 
 def main(arguments=None):
@@ -188,9 +201,11 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     for folder in (BUILD, RESULTS):
         folder.mkdir(parents=True, exist_ok=True)
+    if WHISPER_MODEL in options.model and len(options.features) < 2:
+        parser.error(f"{WHISPER_MODEL} needs --features DIR DIR ...: RAVDESS and the other training corpora")
     results.require_committed(RESULTS)
     features = load_features()
-    log = log_access(options.model, features)
+    log = log_access(options.model, options.features)
     for condition in CONDITIONS:
         load_condition(condition, options.ravdess, features.clips)
     folds = [(model, fold) for fold in range(5) for model in options.model]
@@ -203,8 +218,8 @@ def main(arguments=None):
     evaluated = dict(tables)
     if results.has_predictions(RESULTS):
         stored = results.load_predictions(RESULTS)
-        kept = stored[~stored["model"].isin(options.model)]
-        tables["emotion"] = pd.concat([kept, tables["emotion"]], ignore_index=True)
+        other_models = stored[~stored["model"].isin(options.model)]
+        tables["emotion"] = pd.concat([other_models, tables["emotion"]], ignore_index=True)
     results.save_predictions(RESULTS, tables)
     results.log_test_scores(RESULTS, log, evaluated.values())
 

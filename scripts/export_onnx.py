@@ -35,7 +35,7 @@ from ser_utils.models.networks import keras, layers, ops
 N_DYNAMICS, DELTA_WIDTH = 20, 9  # MFCCs described by the out-of-distribution score, and frames of their slope
 N_NEIGHBORS = 30  # with fewer neighbors, a single noisy reference clip would make all noise in distribution
 N_COMPONENTS = 32  # of the reconstruction error
-N_LAYERS = 4  # of the Whisper encoder
+N_HIDDEN_LAYERS = 4  # in the statistics of the Whisper encoder: layers 2 to 5
 N_SIMULATED = 2  # copies of each reference clip through simulated channels
 PAD_MULTIPLE = 32  # as `pad_sequences`; strided convolutions depend on it
 MIN_POWER = 1e-10
@@ -272,7 +272,7 @@ def build_linear_model(classifier, temperature=1.0, pca_reference=None):
     weights, bias = regression.coef_, regression.intercept_
     if len(weights) == 1:  # two classes: the logit of the first one is 0
         weights, bias = np.concatenate([0 * weights, weights]), np.concatenate([0 * bias, bias])
-    statistics = keras.Input((N_LAYERS, 2, weights.shape[1] // (2 * N_LAYERS)), name="statistics")
+    statistics = keras.Input((N_HIDDEN_LAYERS, 2, weights.shape[1] // (2 * N_HIDDEN_LAYERS)), name="statistics")
     inputs, x = [statistics], layers.Flatten()(statistics)
     z = x
     if pca_reference is not None:

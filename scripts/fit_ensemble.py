@@ -16,6 +16,7 @@ which the weights are fitted; DIR holds the members' predictions of it (ser eval
 gender_emotion --out DIR).
 
 With --join, the predictions of left-out corpora are combined: each corpus is a fold, its weights come from the others.
+RAVDESS speech and song have the same actors, so the weights of one are not independent of the speakers of the other.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from ser_utils.features.store import load_features
 MEMBERS = ("svm", "svm_egemaps", "svm_compare", "mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention", "cnn_robust",
            "cnn_robust_gender")
 ENSEMBLES = {"ensemble_weighted": MEMBERS, "fusion": (*MEMBERS, "whisper_logreg", "whisper_mlp", "whisper_attention")}
+ABSENT = -1e4  # log probability of a class that does not occur in the test corpus
 SPLITS = {"ravdess": "speaker-independent", "emodb": "leave-one-speaker-out",
           results.MULTI_CORPUS: "leave-one-corpus-out"}
 
@@ -129,8 +131,8 @@ def stack_members(members):
     clips = next(iter(tables.values())).drop(columns=columns).assign(seed=0)
     if different := [model for model, rows in tables.items() if not rows["clip"].equals(clips["clip"])]:
         raise ValueError(f"predictions of {', '.join(different)} are of other clips; evaluate all folds of each member")
-    p = np.stack([rows[columns].fillna(0) for rows in tables.values()], axis=1)  # NaN: classes absent from the corpus
-    log_p = np.log(np.maximum(p, MIN_PROBABILITY))
+    p = np.stack([rows[columns] for rows in tables.values()], axis=1)
+    log_p = np.where(np.isnan(p), ABSENT, np.log(np.maximum(p, MIN_PROBABILITY)))
     y_index = clips["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
     return clips, list(tables), log_p, y_index
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from ser_utils import audio
 from ser_utils.live.deployed import SR
+from ser_utils.live.predictor import MIN_DURATION, MIN_PEAK
 
 SEGMENT_DURATION = 3.0  # s
 N_SOUNDS = 100  # of each synthetic kind
@@ -42,11 +43,12 @@ def synthesize_sounds(seed=0):
 
 
 def read_segments(path):
-    """Read a recording in segments of three seconds: a list of trimmed waveforms at 16 kHz."""
+    """Read a recording in segments of three seconds, without silent ones: trimmed waveforms at 16 kHz."""
     with audio.open_audio(path) as sound:
         blocks = audio.stream_blocks(lambda n: sound.read(n, dtype="float32", always_2d=True), sound.samplerate,
                                      SEGMENT_DURATION, SEGMENT_DURATION)
-        return [audio.trim(audio.resample(y.mean(axis=1), sound.samplerate, SR)) for _, y in blocks]
+        segments = [audio.resample(y.mean(axis=1), sound.samplerate, SR) for _, y in blocks]
+    return [audio.trim(y) for y in segments if len(y) >= MIN_DURATION * SR and np.abs(y).max() >= MIN_PEAK]
 
 
 def load_sounds(paths=()):

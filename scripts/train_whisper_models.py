@@ -80,35 +80,48 @@ def evaluate_ood(features, sounds):
     reference : PCAReference
         Of all training clips; its limit is the highest of the 95th percentiles of the left-out corpora.
     info : dict
-        `ood_false_positive_rate`: by corpus, the share of its clips above the limit of the other corpora;
-        `ood_detection`: by kind of sound, AUROC against the clips of all corpora, and share above the limit.
+        `ood_limit`; `ood_false_positive_rate`: by corpus, the share of its clips above the limit of the other corpora;
+        `ood_detection`: by kind of sound, AUROC against the clips of a left-out corpus, mean over the corpora, and
+        share above the limit.
     """
     import export_onnx
 
     X, errors = features.get_input("whisper+whisper_distorted"), {}
+    statistics = {kind: np.stack([whisper.compute_statistics(y) for y in clips])
+                  for kind, clips in tqdm(sounds.items(), desc="sounds without speech", unit="kind")}
+    auroc: dict[str, list] = {kind: [] for kind in sounds}
     for split in tqdm(splits.SPLITS[SPLIT](features.clips), desc="out of distribution", unit="corpus"):
         reference = export_onnx.compute_pca_reference(X[split.train].reshape(-1, X.shape[-1]))
         [corpus] = features.clips["corpus"].iloc[split.test].unique()
-        errors[corpus] = export_onnx.reconstruction_error(X[split.test, 0], reference)
+        speech = errors[corpus] = export_onnx.reconstruction_error(X[split.test, 0], reference)
+        for kind, values in statistics.items():
+            scores = np.concatenate([speech, export_onnx.reconstruction_error(values, reference)])
+            auroc[kind].append(roc_auc_score(np.repeat([0, 1], [len(speech), len(values)]), scores))
     quantiles = {corpus: float(np.quantile(values, QUANTILE)) for corpus, values in errors.items()}
-    limit, speech = max(quantiles.values()), np.concatenate(list(errors.values()))
     rates = {corpus: float(np.mean(values > max(value for other, value in quantiles.items() if other != corpus)))
              for corpus, values in errors.items()}
-    deployable = np.flatnonzero(splits.is_deployable(features.clips))
-    reference = export_onnx.compute_pca_reference(X[deployable].reshape(-1, X.shape[-1]))._replace(limit=limit)
-    detection = {}
-    for kind, clips in tqdm(sounds.items(), desc="sounds without speech", unit="kind"):
-        scores = export_onnx.reconstruction_error(np.stack([whisper.compute_statistics(y) for y in clips]), reference)
-        is_sound = np.repeat([0, 1], [len(speech), len(scores)])
-        detection[kind] = {"auroc": float(roc_auc_score(is_sound, np.concatenate([speech / limit, scores]))),
-                           "flagged_fraction": float(np.mean(scores > 1))}
-    return reference, {"ood_false_positive_rate": rates, "ood_detection": detection}
+    limit, rows = max(quantiles.values()), np.flatnonzero(splits.is_deployable(features.clips))
+    reference = export_onnx.compute_pca_reference(X[rows].reshape(-1, X.shape[-1]))._replace(limit=limit)
+    detection = {kind: {"auroc": float(np.mean(auroc[kind])), "flagged_fraction": float(np.mean(
+        export_onnx.reconstruction_error(values, reference) > 1))} for kind, values in statistics.items()}
+    return reference, {"ood_limit": limit, "ood_false_positive_rate": rates, "ood_detection": detection}
 
 
 def compute_neutral_mean(X, clips):
-    """Mean over the speakers of the mean statistics of their neutral and calm clips [shape=(n_features,)]."""
+    """Compute the mean over the speakers of the mean statistics of their neutral and calm clips.
+
+    Parameters
+    ----------
+    X : np.ndarray [shape=(n_clips, n_features)]
+    clips : pd.DataFrame
+        Clips table, indexed by the rows of `X`.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_features,)]
+    """
     neutral = clips[clips["emotion"].isin(["neutral", "calm"])]
-    return np.mean([X[rows.index, 0].mean(axis=0) for _, rows in neutral.groupby("speaker")], axis=0)
+    return np.mean([X[rows.index].mean(axis=0) for _, rows in neutral.groupby("speaker")], axis=0)
 
 
 def train_and_export(target, features, folder, **options):
@@ -141,7 +154,7 @@ def train_and_export(target, features, folder, **options):
         "citation": " ".join(dict.fromkeys(corpus.citation for corpus in corpora)), "version": ser_utils.__version__}
     if target == "emotion":
         metadata |= {"ood_limit": options["pca_reference"].limit, "adaptation_weight": ADAPTATION_WEIGHT,
-                     "neutral_mean": compute_neutral_mean(X, clips).round(4).tolist()}
+                     "neutral_mean": compute_neutral_mean(X[:, 0], clips).round(4).tolist()}
     model = export_onnx.build_linear_model(classifier, **options)
     export_onnx.export_onnx(model, folder / f"whisper_{target}.onnx", metadata)
 
@@ -157,6 +170,10 @@ def main(arguments=None):
     use_single_thread()
     features, predictions = load_features(options.features), results.load_predictions(results.MULTI_CORPUS)
     is_left_out = (predictions[["model", "split"]] == [DEPLOYED["whisper"]["emotion"], SPLIT]).all(axis=1)
+    if not is_left_out.any():
+        parser.error(f"no predictions of left-out corpora; ser evaluate --model {DEPLOYED['whisper']['emotion']} "
+                     f"--split {SPLIT} --test makes them")
+    options.out.mkdir(parents=True, exist_ok=True)
     info = fit_calibration(predictions[is_left_out])
     reference, detection = evaluate_ood(features, load_sounds(options.sounds))
     for target in TARGETS:

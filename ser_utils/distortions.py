@@ -154,8 +154,8 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
 def simulate_random_channel(y, sr, seed=None):
     """Simulate the recording of a clip in another room, with another microphone, noise, codec and level.
 
-    Silence, spectral envelope and level are drawn for every clip, each of the other steps for some. The ranges include
-    the parameters of `CONDITIONS`. Leading and trailing silence is trimmed afterwards.
+    Silence, spectral envelope and level are drawn for every clip, each of the other steps for some. Except for the gain
+    of 12 dB, the ranges include the parameters of `CONDITIONS`. Leading and trailing silence is trimmed afterwards.
 
     Parameters
     ----------

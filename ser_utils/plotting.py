@@ -22,8 +22,8 @@ MODEL_COLORS = {
     "svm_compare": "#9977FF", "tdnn": "#660066", "crnn": "#AA88BB", "cnn_attention": "#3322FF",
     "ensemble_weighted": "#333333"}
 PRETRAINED_COLORS = {"whisper_logreg": "#0072B2", "whisper_mlp": "#11AA66", "whisper_attention": "#882255",
-                     "fusion": "#000000"}
-PRETRAINED_MARKERS = ((4, 1, 0), (6, 1, 0), (3, 1, 0), (8, 1, 0))  # stars with 4, 6, 3 and 8 points
+                     "whisper_robust": "#BB6600", "fusion": "#000000"}
+PRETRAINED_MARKERS = ((4, 1, 0), (6, 1, 0), (3, 1, 0), (5, 1, 0), (8, 1, 0))  # stars with 4, 6, 3, 5 and 8 points
 EMOTION_COLORS = dict(zip(EMOTIONS, (
     "#666666", "#229977", "#BB8811", "#4455FF", "#CC1133", "#7733AA", "#006600", "#DD44AA"), strict=True))
 GENDER_COLORS = {"female": "#D55E00", "male": "#2A4B8D"}

@@ -132,7 +132,7 @@ def test_export_rejects_fixed_length_and_unaligned_frames(classifier):
 @pytest.mark.parametrize("target", DEPLOYED["mfcc"])
 def test_shipped_mfcc_model_has_the_configuration_of_the_registry(target):
     name = DEPLOYED["mfcc"][target]
-    metadata, spec = load_model("mfcc").files[target].metadata, get_model(name).build(0)
+    metadata, spec = load_model("mfcc").models[target].metadata, get_model(name).build(0)
     assert (metadata["model"], tuple(metadata["tta_warps"])) == (name, spec.tta_warps)
     shapes = [tuple(tensor.dims) for tensor in onnx.load(MODELS_FOLDER / f"mfcc_{target}.onnx").graph.initializer]
     assert (spec.network_kwargs.get("width", 256), spec.n_mfcc, 1, 5) in shapes
@@ -195,7 +195,7 @@ def test_reconstruction_error_equals_inverse_transform():
 
 @pytest.mark.parametrize("target", DEPLOYED["whisper"])
 def test_shipped_whisper_model_states_its_training_data(target):
-    model = load_model("whisper").files[target]
+    model = load_model("whisper").models[target]
     assert model.metadata["model"] == DEPLOYED["whisper"][target]
     trained = {text.split(",")[0] for text in model.metadata["training_data"].split("; ")}
     assert trained == {one.title for one in DATASETS.values() if one.allows_derivatives}
@@ -210,7 +210,7 @@ def test_whisper_training_script_computes_the_shipped_calibration():
     info = train_whisper_models.fit_calibration(rows)
     assert info == pytest.approx({name: shipped[name] for name in info}, rel=1e-5)
     metadata = load_model("whisper").metadata
-    assert metadata["temperature"] == shipped["temperature"]
+    assert (metadata["temperature"], metadata["ood_limit"]) == (shipped["temperature"], shipped["ood_limit"])
     assert set(shipped["ood_false_positive_rate"]) == set(rows["test_corpus"])
 
 

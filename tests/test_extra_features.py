@@ -114,3 +114,13 @@ def test_functionals_equal_opensmile(name, feature_set, n, samples):
     assert (values.shape, values.dtype) == ((n,), np.float32)
     np.testing.assert_array_equal(values, expected.to_numpy()[0])
     assert np.isfinite(extra_features.EXTRACTORS[name](y[:100], 16000)).all()  # too short for openSMILE
+
+
+def test_several_features_are_stacked(small_features):
+    clean, distorted = np.random.default_rng(0).normal(size=(2, len(small_features.clips), 3))
+    data = replace(small_features, extra={"whisper": clean, "whisper_distorted": distorted})
+    np.testing.assert_array_equal(data.get_input("whisper+whisper_distorted")[:, 1], distorted)
+    assert data.has_input("whisper+whisper_distorted")
+    assert not data.has_input("whisper+egemaps")
+    with pytest.raises(ValueError, match="--features whisper egemaps"):
+        data.get_input("whisper+egemaps")

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from select_adaptation import compute_shifts
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from train_whisper_models import compute_neutral_mean
 
 from ser_utils.datasets.core import DATASETS
 from ser_utils.evaluation import splits
@@ -25,14 +27,18 @@ def copies():
 
 
 def test_fit_equals_scikit_learn_on_stacked_copies(copies):
-    weight = np.linspace(0.5, 1.5, 24)
+    weight = np.where(LABELS == "sad", 10.0, 1.0)
     model = CopiesLogisticRegression(C=0.1).fit(copies, LABELS, sample_weight=weight)
     X = np.concatenate([copies[:, 0], copies[:, 1]])
     mean, std = X.mean(axis=0), X.std(axis=0)
-    expected = LogisticRegression(C=0.1).fit((X - mean) / std, np.tile(LABELS, 2), np.tile(weight, 2))
+    expected = LogisticRegression(C=0.1).fit((X - mean) / std, np.tile(LABELS, 2), np.tile(weight / weight.mean(), 2))
     np.testing.assert_allclose(model.predict_proba(copies), expected.predict_proba((copies[:, 0] - mean) / std),
                                atol=0.01)
-    assert (model.predict(copies) == LABELS).mean() > 0.8
+    unweighted = CopiesLogisticRegression(C=0.1).fit(copies, LABELS)
+    assert np.abs(unweighted.predict_proba(copies) - model.predict_proba(copies)).max() > 0.05
+    assert (unweighted.predict(copies) == LABELS).mean() > 0.8
+    with pytest.raises(ValueError, match=r"\(24, 6\)"):
+        model.fit(copies[:, 0], LABELS)
 
 
 def test_only_the_first_copy_is_predicted(copies):
@@ -68,3 +74,16 @@ def test_deployment_splits_train_on_open_corpora_without_test_speakers():
         assert set(train["corpus"]) == {"ravdess", "ravdess-song", "emodb"}
         assert "bored" not in set(train["emotion"])
     assert not DATASETS["tess"].allows_derivatives
+    single = clips[clips["corpus"] == "ravdess"].assign(speaker=lambda rows: rows["speaker"].str[-2:])
+    with pytest.raises(ValueError, match="ravdess/01 is missing"):
+        splits.SPLITS["speaker-independent-multi-corpus"](single)
+
+
+def test_speaker_shift_moves_enrollment_clips_to_the_neutral_mean():
+    clips = pd.DataFrame({"speaker": list("aabbb"), "emotion": ["neutral", "sad", "calm", "neutral", "sad"]})
+    X = np.arange(10.0).reshape(5, 2) ** 2
+    neutral_mean = compute_neutral_mean(X, clips)
+    np.testing.assert_allclose(neutral_mean, (X[0] + X[2:4].mean(axis=0)) / 2)  # speakers have equal weight
+    shifted = X + compute_shifts(neutral_mean, X, clips["speaker"].to_numpy(), np.array([0, 2, 3]))
+    np.testing.assert_allclose(shifted[0], neutral_mean)
+    np.testing.assert_allclose(shifted[2:4].mean(axis=0), neutral_mean)

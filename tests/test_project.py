@@ -12,7 +12,8 @@ import pytest
 
 from ser_utils._utils.files import ROOT
 
-LARGE = {"data/ravdess/features.npz", "data/ravdess/whisper.npz", "models/emotion.onnx", "models/whisper_encoder.onnx"}
+LARGE = {"data/ravdess/features.npz", "data/ravdess/whisper.npz", "models/mfcc_emotion.onnx",
+         "models/whisper_encoder.onnx"}
 MODULES = sorted((ROOT / "ser_utils").rglob("*.py"))
 SOURCES = [*MODULES, *sorted((ROOT / "scripts").glob("*.py"))]
 EXECUTING = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "eval", "exec", "yaml", "read_pickle"}

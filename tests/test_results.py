@@ -352,6 +352,19 @@ def test_combine_weights_each_fold_by_the_other_folds(members):
     assert not weights_again.equals(weights)
 
 
+def test_combine_keeps_classes_absent_from_a_corpus_absent(members):
+    """Each fold is a corpus; the first one lacks two classes, as in leave-one-corpus-out."""
+    is_first, absent = members["fold"] == members["fold"].min(), ["p_calm", "p_surprised"]
+    members = members[~(is_first & members["label"].isin(["calm", "surprised"]))].copy()
+    members.loc[is_first, absent] = np.nan
+    members[P_COLUMNS] = members[P_COLUMNS].div(members[P_COLUMNS].sum(axis=1), axis=0)
+    predictions, _ = fit_ensemble.combine(members, "fusion")
+    is_first = predictions["fold"] == members["fold"].min()
+    assert predictions.loc[is_first, absent].isna().all(axis=None)
+    assert predictions.loc[~is_first, P_COLUMNS].notna().all(axis=None)
+    np.testing.assert_allclose(predictions[P_COLUMNS].sum(axis=1), 1, atol=1e-4)
+
+
 def test_combine_with_a_validation_set_ignores_the_labels_of_the_test_set(members):
     validation = members.assign(clip="validation/" + members["clip"])
     predictions, weights = fit_ensemble.combine(members, "ensemble_weighted", validation)

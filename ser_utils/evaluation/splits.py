@@ -382,11 +382,11 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None, only_
         If no corpus can be tested.
     """
     corpora = sorted(clips["corpus"].unique())
-    deployable = is_deployable(clips, target)
-    train = sorted(clips["corpus"][deployable].unique()) if only_open else corpora
+    is_trainable = is_deployable(clips, target) if only_open else np.ones(len(clips), bool)
+    train = sorted(clips["corpus"][is_trainable].unique())
     folds = _split_corpora(clips, target, [([other for other in train if other != name], [name]) for name in corpora],
                            norm_by)
-    return [replace(fold, train=fold.train[deployable[fold.train]]) for fold in folds] if only_open else folds
+    return [replace(fold, train=fold.train[is_trainable[fold.train]]) for fold in folds]
 
 
 def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
@@ -404,8 +404,17 @@ def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
     -------
     list of Split
         Validation and test sets consist of RAVDESS speech. Songs of their actors are not used.
+
+    Raises
+    ------
+    ValueError
+        If an actor is missing, or the names of the speakers do not begin with their corpus.
     """
     is_ravdess, folds = (clips["corpus"] == "ravdess").to_numpy(), []
+    actors = {f"ravdess/{actor:02d}" for group in RAVDESS_TEST_ACTORS for actor in group}
+    if missing := actors - set(clips["speaker"][is_ravdess]):
+        raise ValueError(f"speaker {min(missing)} is missing; join the features of RAVDESS with those of other corpora "
+                         "by --features DIR DIR")
     has_label = pd.notna(get_labels(clips, target))
     for fold, groups in enumerate(zip(RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS, strict=True)):
         test, validation = (clips["speaker"].isin([f"ravdess/{actor:02d}" for actor in actors]).to_numpy()
@@ -417,7 +426,9 @@ def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
 
 
 def is_deployable(clips, target="emotion"):
-    """Check which clips may train a deployed model: open licence, and one of the eight emotions.
+    """Check which clips may train a deployed model: those of corpora with an open licence.
+
+    For the target "emotion", the label must be one of the eight emotions of `EMOTIONS`; otherwise any label will do.
 
     Parameters
     ----------

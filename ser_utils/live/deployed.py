@@ -19,7 +19,7 @@ REMEDY = "restore it with `git checkout -- models`"
 SR = 16000  # Hz
 
 
-class Output(NamedTuple):
+class ModelOutput(NamedTuple):
     """Output of a deployed model for one segment.
 
     Attributes
@@ -27,6 +27,7 @@ class Output(NamedTuple):
     emotion : np.ndarray [shape=(8,)]
         Probabilities in the order of the model's `classes["emotion"]`.
     gender : np.ndarray [shape=(2,)]
+        Probabilities in the order of `classes["gender"]`.
     ood_score : float
         Above 1 for segments unlike the training clips.
     """
@@ -86,10 +87,10 @@ class _DeployedModel:
     stats_name: str  # metadata entry with the reference statistics of the training speakers
 
     def __init__(self):
-        self.files = {target: OnnxModel(read_model(MODELS_FOLDER / f"{self.name}_{target}.onnx", REMEDY))
+        self.models = {target: OnnxModel(read_model(MODELS_FOLDER / f"{self.name}_{target}.onnx", REMEDY))
                       for target in TARGETS}
-        self.classes = {target: model.metadata["classes"] for target, model in self.files.items()}
-        self.metadata = self.files["emotion"].metadata
+        self.classes = {target: model.metadata["classes"] for target, model in self.models.items()}
+        self.metadata = self.models["emotion"].metadata
         self.neutral_stats = np.array(self.metadata[self.stats_name], np.float32)
 
     def check_stats(self, speaker_stats):
@@ -98,6 +99,9 @@ class _DeployedModel:
         if speaker_stats.shape != self.neutral_stats.shape:
             raise ValueError(f"speaker_stats: shape {speaker_stats.shape}, not {self.neutral_stats.shape}; use "
                              f"enroll_speaker with model={self.name!r}")
+        if not np.isfinite(speaker_stats).all():
+            raise ValueError("speaker_stats contain NaN or infinite values; use enroll_speaker with "
+                             f"model={self.name!r} again")
         return speaker_stats
 
 
@@ -108,7 +112,7 @@ class WhisperModel(_DeployedModel):
 
     def __init__(self):
         super().__init__()
-        self.input_shape = self.files["gender"].session.get_inputs()[0].shape[1:]  # layers, mean and SD, width
+        self.input_shape = self.models["gender"].session.get_inputs()[0].shape[1:]  # layers, mean and SD, width
         whisper.load_encoder()  # a missing file is reported before any recording is read
 
     def predict(self, y, speaker_stats=None):
@@ -123,15 +127,15 @@ class WhisperModel(_DeployedModel):
 
         Returns
         -------
-        Output
+        ModelOutput
         """
         statistics = whisper.compute_statistics(y).reshape(1, *self.input_shape)
         offset = np.zeros_like(self.neutral_stats)
         if speaker_stats is not None:
             offset = self.metadata["adaptation_weight"] * (self.neutral_stats - self.check_stats(speaker_stats))
-        emotion = self.files["emotion"].run(statistics=statistics, speaker_offset=offset)
-        gender = self.files["gender"].run(statistics=statistics)
-        return Output(emotion["probabilities"], gender["probabilities"], float(emotion["ood_score"]))
+        emotion = self.models["emotion"].run(statistics=statistics, speaker_offset=offset)
+        gender = self.models["gender"].run(statistics=statistics)
+        return ModelOutput(emotion["probabilities"], gender["probabilities"], float(emotion["ood_score"]))
 
     def compute_speaker_stats(self, clips):
         """Compute reference statistics of a speaker.
@@ -166,16 +170,16 @@ class MFCCModel(_DeployedModel):
 
         Returns
         -------
-        Output
+        ModelOutput
         """
         scale, offset = np.ones(self.neutral_stats.shape[1]), np.zeros(self.neutral_stats.shape[1])
         if speaker_stats is not None:
             mean, std = self.check_stats(speaker_stats)
             scale = self.neutral_stats[1] / std
             offset = self.neutral_stats[0] - mean * scale
-        emotion, gender = (self.files[target].run(waveform=y[None], speaker_scale=scale, speaker_offset=offset)
+        emotion, gender = (self.models[target].run(waveform=y[None], speaker_scale=scale, speaker_offset=offset)
                            for target in TARGETS)
-        return Output(emotion["probabilities"], gender["probabilities"], float(emotion["ood_score"]))
+        return ModelOutput(emotion["probabilities"], gender["probabilities"], float(emotion["ood_score"]))
 
     def compute_speaker_stats(self, clips):
         """Compute reference statistics of a speaker.
@@ -196,13 +200,12 @@ class MFCCModel(_DeployedModel):
     def compute_mfcc(self, y):
         """Compute the MFCCs [shape=(n_frames, 64)] of speech at 16 kHz as the ONNX file does."""
         one = np.ones(self.neutral_stats.shape[1])
-        return self.files["emotion"].run(waveform=y[None], speaker_scale=one, speaker_offset=0 * one)["mfcc"]
+        return self.models["emotion"].run(waveform=y[None], speaker_scale=one, speaker_offset=0 * one)["mfcc"]
 
 
 MODELS = {model.name: model for model in (WhisperModel, MFCCModel)}
 
 
-@cache
 def load_model(name="whisper"):
     """Load a deployed model, once per process.
 
@@ -230,6 +233,11 @@ def load_model(name="whisper"):
     """
     if name not in MODELS:
         raise ValueError(f"model {printable(str(name))!r} is unknown; choose one of {', '.join(MODELS)}")
+    return _load(name)
+
+
+@cache
+def _load(name):
     return MODELS[name]()
 
 

@@ -72,13 +72,16 @@ class CopiesLogisticRegression(ClassifierMixin, BaseEstimator):
         X : array-like [shape=(n_clips, n_copies, n_features)]
         y : array-like of str [shape=(n_clips,)]
         sample_weight : array-like [shape=(n_clips,)], optional
-            Such as `balance_corpora` returns; by default all clips weigh the same.
+            Such as `balance_corpora` returns; by default all clips weigh the same. The standardization does not use
+            them.
 
         Returns
         -------
         CopiesLogisticRegression
         """
         X = np.asarray(X, np.float32)
+        if X.ndim != 3:
+            raise ValueError(f"X has the shape {X.shape}; pass [n_clips, n_copies, n_features], one copy at least")
         n_copies, weight = X.shape[1], np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
         self.pipeline_ = make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=self.max_iter, tol=1e-3))
         self.pipeline_.fit(X.reshape(-1, X.shape[-1]), np.repeat(y, n_copies),
