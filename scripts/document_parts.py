@@ -17,6 +17,7 @@ from ser_utils.evaluation.metrics import (
     confusion_matrix,
     get_class_names,
     recall_per_class,
+    restrict_classes,
     summarize,
 )
 from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS, load_predictions, load_summary
@@ -29,7 +30,7 @@ CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
 OVERVIEW_MODELS = ("chance", "original_cnn", "svm", "svm_egemaps", "svm_compare", *MAIN_MODELS, "tdnn", "crnn",
                    "cnn_attention", "ensemble", "ensemble_weighted", "cnn_robust", "cnn_robust_gender")
 HEADLINE = {"split": "speaker-independent", "target": "emotion"}
-OPEN_SPLIT = "leave-one-corpus-out-open"
+OPEN_SPLIT, RAVDESS_SPLIT = "leave-one-corpus-out-open", "speaker-independent-multi-corpus"
 WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
 ROBUSTNESS_MODELS = ("cnn_attention", "cnn_robust", WHISPER_MODEL)
 
@@ -267,29 +268,45 @@ def channel_robustness():
     return format_markdown_table(pd.DataFrame(columns).loc[conditions].reset_index(names="condition"))
 
 
-def enrollment(model="cnn_robust"):
-    """UAR with and without enrollment, on the same clips."""
-    rows = select(load_predictions("robustness"), model=model)
+def enrollment():
+    """UAR of the deployed MFCC model with and without enrollment, on the same clips."""
+    rows = select(load_predictions("robustness"), model="cnn_robust")
     with_, without = (select(rows, condition=condition) for condition in ("speaker-normalized", "not normalized"))
     return (f"{recall_row(with_)['UAR']} % UAR (95 % CI {format_ci(with_)}), compared with "
             f"{recall_row(without)['UAR']} % ({format_ci(without)}) without enrollment")
 
 
 def whisper_enrollment():
-    """UAR of the deployed Whisper model with and without enrollment."""
-    return enrollment(WHISPER_MODEL)
+    """UAR of the deployed Whisper configuration with and without speaker adaptation, on the same clips."""
+    predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
+    rows = []
+    for title, split, emotions in (("left-out corpora, four emotions", OPEN_SPLIT, FOUR_EMOTIONS),
+                                   ("unseen RAVDESS speakers, eight emotions", RAVDESS_SPLIT, None)):
+        adapted, plain = (select(predictions, split=name) for name in (f"{split}-adapted", split))
+        plain = plain.merge(adapted[["test_corpus", "clip"]])
+        if emotions:
+            adapted, plain = (restrict_classes(table, list(emotions)) for table in (adapted, plain))
+        with_, without = (100 * summarize(table).set_index("test_corpus")["uar"] for table in (adapted, plain))
+        rows.append({"tested on": f"{title}: mean" if emotions else title, "not adapted": f"{without.mean():.1f}",
+                     "adapted": f"{with_.mean():.1f}"})
+        rows += [{"tested on": tables.corpus_title(name), "not adapted": f"{without[name]:.1f}",
+                  "adapted": f"{with_[name]:.1f}"} for name in with_.index] if emotions else []
+    return format_markdown_table(pd.DataFrame(rows))
 
 
-def adaptation_weights():
-    """Table of the UAR in model selection by weight of the speaker adaptation."""
-    table = pd.read_csv(RESULTS / "ravdess" / "speaker_adaptation.csv", index_col=0)
-    weights = table.index.str.split().str[-1].rename("weight")
-    return format_matrix(table[["mean", "gain", "SE of gain"]].set_axis(weights))
+def deployed_selection():
+    """Table of the configurations compared for the deployed Whisper model."""
+    table = pd.read_csv(RESULTS / MULTI_CORPUS / "model_selection.csv").drop(columns="model")
+    scores = [name for name in table if name.startswith("uar_")]
+    table[scores] = (100 * table[scores]).map(lambda value: "–" if pd.isna(value) else f"{value:.1f}")
+    return format_markdown_table(table.rename(columns={
+        "uar_left_out": "left-out corpora", "uar_left_out_adapted": "left-out corpora, adapted",
+        "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
 
 
 def whisper_recall():
     """Recall per class of the deployed Whisper model on unseen RAVDESS speakers, by gender."""
-    rows = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL, split="speaker-independent-multi-corpus")
+    rows = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL, split=RAVDESS_SPLIT)
     clips = load_features().clips.assign(clip=lambda clips: "ravdess/" + clips["clip"]).set_index("clip")
     is_female = rows["clip"].map(clips["gender"]) == "female"
     table = pd.DataFrame({"all": recall_row(rows), "female": recall_row(rows[is_female]),
@@ -351,6 +368,25 @@ def ood_false_positives():
     """Range over the folds of the share of unseen speakers' clips that are flagged."""
     shares = read_json("models/mfcc_info.json")["ood_false_positive_rate_by_fold"]
     return f"{format_percent(min(shares))}–{format_percent(max(shares))}"
+
+
+def encoder():
+    """Parity, size and run time of the Whisper encoder."""
+    result = read_json("benchmarks/encoder.json")
+    error, size, time, uar = (result[name] for name in ("rms_difference_in_sd", "size_mb", "time_ms", "uar"))
+    return (f"the hidden states of RAVDESS clips, padded to 30 s as `transformers` requires, differ by at most "
+            f"{error['float32']:.1e} standard deviations before quantization (root mean square over a clip) and by "
+            f"{error['int8']:.2f} after it; the UAR of `whisper_logreg` (split `nested-cv`) is {uar['float32']:.1f} % "
+            f"before and {uar['int8']:.1f} % after quantization. Size: {size['float32']:.0f} MB before and "
+            f"{size['int8']:.0f} MB after quantization, {size['transformers, encoder in float32']:.0f} MB for all "
+            f"layers in `transformers`. Time on one thread: {time['int8, 3 s']:.0f} ms for 3 s of speech "
+            f"({time['float32, 3 s']:.0f} ms before quantization), {time['int8, 30 s']:.0f} ms for 30 s, "
+            f"{time['transformers, 30 s']:.0f} ms with `transformers`, which pads all clips to 30 s. One prediction in "
+            f"a new process takes {result['cold_s']['ser predict --model whisper']:.2f} s "
+            f"(`--model mfcc`: {result['cold_s']['ser predict --model mfcc']:.2f} s; the encoder alone with "
+            f"`transformers`: {result['cold_s']['transformers, encoder alone']:.1f} s), a further one "
+            f"{result['warm_ms']['whisper']:.0f} ms ({result['warm_ms']['mfcc']:.0f} ms). Measured on "
+            f"{result['date']}, {result['cpu']}.")
 
 
 # data/README.md

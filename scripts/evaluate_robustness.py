@@ -3,8 +3,8 @@
     python scripts/evaluate_robustness.py RAVDESS EMODB [--features DIR ...] [--model NAME ...]
 
 Needs the recordings of both corpora. Each model is trained once per fold, and predicts its test clips under every
-condition of `ser_utils.distortions` and with enrollment. `cnn_attention` and `cnn_robust` are trained on the clips of
-RAVDESS as recorded, `whisper_robust` on the corpora given with --features: those with open licences, RAVDESS included,
+condition of `ser_utils.distortions`, the CNNs also with enrollment. They are trained on the clips of RAVDESS as
+recorded, `whisper_robust` on the corpora given with --features: those with open licences, RAVDESS included,
 with the features `whisper` and `whisper_distorted`. Writes results/robustness; interrupted runs continue from
 build/robustness.
 """
@@ -16,9 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from select_adaptation import compute_shifts
 from tqdm.auto import tqdm
-from train_whisper_models import ADAPTATION_WEIGHT, compute_neutral_mean
 
 from ser_utils import audio, distortions, whisper
 from ser_utils._utils.files import CHECKSUM_FILE, read_csv, to_csv_bytes, write_atomic
@@ -84,7 +82,7 @@ def list_runs(model, fold):
     """(condition, Run) of all predictions of a fold."""
     if model == WHISPER_MODEL:
         run = Run(model, "speaker-independent-multi-corpus", "emotion", 0, fold, "test")
-        return [(condition, run) for condition in (*CONDITIONS, *NORMALIZATIONS)]
+        return [(condition, run) for condition in CONDITIONS]
     splits_by_condition = dict.fromkeys(CONDITIONS, "speaker-independent") | dict.fromkeys(
         NORMALIZATIONS, "enrollment-normalized")
     return [(condition, Run(model, split, "emotion", 0, fold, "test"))
@@ -113,21 +111,16 @@ def evaluate_whisper(model, fold, features):
     train = np.sort([*split.train, *split.validation])
     clips, X = features.clips.iloc[train].reset_index(drop=True), features.get_input(spec.input_type)[train]
     labels = splits.get_labels(clips).astype(str)
-    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels))
+    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels),
+                                   speakers=clips["speaker"].to_numpy())
     limit = load_model("whisper").metadata["ood_limit"]
     reference = compute_pca_reference(X.reshape(-1, X.shape[-1]))._replace(limit=limit)
-    test_clips = splits.speaker_independent(ravdess.clips)[fold].test
-    enrollment = splits.SPLITS["enrollment-normalized"](ravdess.clips)[0].norm_index
-    speakers, clean = ravdess.clips["speaker"].to_numpy(), ravdess.get_input("whisper")
-    shifts = compute_shifts(compute_neutral_mean(X[:, 0], clips), clean, speakers, enrollment)
-    tables = []
+    test, tables = splits.speaker_independent(ravdess.clips)[fold].test, []
     for condition, run in list_runs(model, fold):
-        statistics = load_condition(condition, None, ravdess.clips)[1] if condition in CONDITIONS else clean
-        test = test_clips if condition in CONDITIONS else np.setdiff1d(test_clips, enrollment)
-        offset = ADAPTATION_WEIGHT * shifts[test] if condition == NORMALIZATIONS[0] else 0
-        p = classifier.predict_proba((statistics[test] + offset)[:, None])
+        statistics = load_condition(condition, None, ravdess.clips)[1][test]
+        p = classifier.predict_proba(statistics[:, None])
         tables.append(build_table(run, condition, ravdess.clips, test, p, classifier.classes_,
-                                  reconstruction_error(statistics[test], reference)))
+                                  reconstruction_error(statistics, reference)))
     return tables
 
 
@@ -181,8 +174,8 @@ def log_access(models, folders):
         features = load_features(folders if model == WHISPER_MODEL else None)
         pairs = [pair for fold in range(5) for pair in list_runs(model, fold)]
         for condition in (*CONDITIONS, *NORMALIZATIONS):
-            runs = [run for name, run in pairs if name == condition]
-            log = results.log_test_access(RESULTS, runs, features, condition=condition)
+            if runs := [run for name, run in pairs if name == condition]:
+                log = results.log_test_access(RESULTS, runs, features, condition=condition)
     if MODELS[0] in models:
         log = results.log_test_access(RESULTS, CROSS_CORPUS, load_features(), condition="clean", corpus="emodb")
     return log

@@ -254,7 +254,7 @@ def build_linear_model(classifier, temperature=1.0, pca_reference=None):
 
     Parameters
     ----------
-    classifier : CopiesLogisticRegression
+    classifier : AdaptiveLogisticRegression
         Fitted.
     temperature : float > 0, default 1
         The logits are divided by it.

@@ -31,7 +31,6 @@ from ser_utils.models.linear import balance_corpora
 from ser_utils.models.registry import DEPLOYED, get_model
 
 SPLIT = "leave-one-corpus-out-open"
-ADAPTATION_WEIGHT = 0.5  # chosen by nested cross-validation (scripts/select_adaptation.py)
 QUANTILE = 0.95  # of the clips of each left-out corpus, at most 5 % exceed the limit
 
 
@@ -107,23 +106,6 @@ def evaluate_ood(features, sounds):
     return reference, {"ood_limit": limit, "ood_false_positive_rate": rates, "ood_detection": detection}
 
 
-def compute_neutral_mean(X, clips):
-    """Compute the mean over the speakers of the mean statistics of their neutral and calm clips.
-
-    Parameters
-    ----------
-    X : np.ndarray [shape=(n_clips, n_features)]
-    clips : pd.DataFrame
-        Clips table, indexed by the rows of `X`.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_features,)]
-    """
-    neutral = clips[clips["emotion"].isin(["neutral", "calm"])]
-    return np.mean([X[rows.index].mean(axis=0) for _, rows in neutral.groupby("speaker")], axis=0)
-
-
 def train_and_export(target, features, folder, **options):
     """Train the classifier of one target on the corpora with open licences and write its ONNX file.
 
@@ -143,7 +125,8 @@ def train_and_export(target, features, folder, **options):
                          "give --features of a corpus that may train a shipped model")
     clips, spec = features.clips.iloc[rows].reset_index(drop=True), get_model(DEPLOYED["whisper"][target])
     X, labels = features.get_input(spec.input_type)[rows], splits.get_labels(clips, target).astype(str)
-    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels))
+    classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels),
+                                   speakers=clips["speaker"].to_numpy())
     corpora = [DATASETS[name] for name in clips["corpus"].unique()]
     metadata = {
         "model": spec.name, "classes": classifier.classes_.tolist(), "input": "statistics of whisper_encoder.onnx",
@@ -153,8 +136,8 @@ def train_and_export(target, features, folder, **options):
         "licence": "CC BY-NC-SA 4.0; " + "; ".join(f"{corpus.title}: {corpus.licence}" for corpus in corpora),
         "citation": " ".join(dict.fromkeys(corpus.citation for corpus in corpora)), "version": ser_utils.__version__}
     if target == "emotion":
-        metadata |= {"ood_limit": options["pca_reference"].limit, "adaptation_weight": ADAPTATION_WEIGHT,
-                     "neutral_mean": compute_neutral_mean(X[:, 0], clips).round(4).tolist()}
+        metadata |= {"ood_limit": options["pca_reference"].limit, "adaptation_weight": classifier.adaptation_weight,
+                     "neutral_mean": classifier.neutral_mean_.astype(float).round(4).tolist()}
     model = export_onnx.build_linear_model(classifier, **options)
     export_onnx.export_onnx(model, folder / f"whisper_{target}.onnx", metadata)
 

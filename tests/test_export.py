@@ -18,7 +18,7 @@ from ser_utils.evaluation.results import load_predictions
 from ser_utils.features.spectral import FeatureConfig, match_mean_std, mean_std, mfcc, mfcc_dynamics
 from ser_utils.live import MODELS_FOLDER, OnnxModel, load_model
 from ser_utils.models import DEPLOYED, SequenceClassifier, get_model
-from ser_utils.models.linear import CopiesLogisticRegression
+from ser_utils.models.linear import AdaptiveLogisticRegression
 
 TEMPERATURE, OOD_LIMIT = 0.8, 2.5
 
@@ -153,7 +153,7 @@ def linear():
     """Classifiers of three and of two classes, and their input: four layers by mean and SD of five channels."""
     rng = np.random.default_rng(0)
     X = rng.normal(2, 3, (30, 2, 40)).astype(np.float32)
-    return X, [CopiesLogisticRegression(C=1).fit(X, rng.permutation(labels * (30 // len(labels))))
+    return X, [AdaptiveLogisticRegression(C=1).fit(X, rng.permutation(labels * (30 // len(labels))))
                for labels in (["a", "b", "c"], ["a", "b"])]
 
 

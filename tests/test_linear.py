@@ -5,14 +5,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from select_adaptation import compute_shifts
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from train_whisper_models import compute_neutral_mean
 
 from ser_utils.datasets.core import DATASETS
 from ser_utils.evaluation import splits
-from ser_utils.models.linear import CopiesLogisticRegression, balance_corpora
+from ser_utils.models.linear import AdaptiveLogisticRegression, balance_corpora
 
 LABELS = np.array(["calm", "sad", "angry"] * 8)
 
@@ -28,13 +26,13 @@ def copies():
 
 def test_fit_equals_scikit_learn_on_stacked_copies(copies):
     weight = np.where(LABELS == "sad", 10.0, 1.0)
-    model = CopiesLogisticRegression(C=0.1).fit(copies, LABELS, sample_weight=weight)
+    model = AdaptiveLogisticRegression(C=0.1).fit(copies, LABELS, sample_weight=weight)
     X = np.concatenate([copies[:, 0], copies[:, 1]])
     mean, std = X.mean(axis=0), X.std(axis=0)
     expected = LogisticRegression(C=0.1).fit((X - mean) / std, np.tile(LABELS, 2), np.tile(weight / weight.mean(), 2))
     np.testing.assert_allclose(model.predict_proba(copies), expected.predict_proba((copies[:, 0] - mean) / std),
                                atol=0.01)
-    unweighted = CopiesLogisticRegression(C=0.1).fit(copies, LABELS)
+    unweighted = AdaptiveLogisticRegression(C=0.1).fit(copies, LABELS)
     assert np.abs(unweighted.predict_proba(copies) - model.predict_proba(copies)).max() > 0.05
     assert (unweighted.predict(copies) == LABELS).mean() > 0.8
     with pytest.raises(ValueError, match=r"\(24, 6\)"):
@@ -42,7 +40,7 @@ def test_fit_equals_scikit_learn_on_stacked_copies(copies):
 
 
 def test_only_the_first_copy_is_predicted(copies):
-    model = CopiesLogisticRegression().fit(copies, LABELS)
+    model = AdaptiveLogisticRegression().fit(copies, LABELS)
     np.testing.assert_array_equal(model.predict_proba(copies), model.predict_proba(copies[:, :1]))
     assert clone(model).get_params() == model.get_params()
 
@@ -79,11 +77,41 @@ def test_deployment_splits_train_on_open_corpora_without_test_speakers():
         splits.SPLITS["speaker-independent-multi-corpus"](single)
 
 
-def test_speaker_shift_moves_enrollment_clips_to_the_neutral_mean():
-    clips = pd.DataFrame({"speaker": list("aabbb"), "emotion": ["neutral", "sad", "calm", "neutral", "sad"]})
-    X = np.arange(10.0).reshape(5, 2) ** 2
-    neutral_mean = compute_neutral_mean(X, clips)
-    np.testing.assert_allclose(neutral_mean, (X[0] + X[2:4].mean(axis=0)) / 2)  # speakers have equal weight
-    shifted = X + compute_shifts(neutral_mean, X, clips["speaker"].to_numpy(), np.array([0, 2, 3]))
-    np.testing.assert_allclose(shifted[0], neutral_mean)
-    np.testing.assert_allclose(shifted[2:4].mean(axis=0), neutral_mean)
+def test_adaptation_moves_neutral_clips_to_the_neutral_mean():
+    rng, speakers = np.random.default_rng(0), np.repeat(["a", "b", "c"], 8)
+    y = np.tile(["neutral", "calm", "sad", "sad", "angry", "neutral", "angry", "sad"], 3)
+    X = rng.normal(size=(24, 2, 6)) + 5 * (speakers == "b")[:, None, None]
+    is_neutral = np.isin(y, ["neutral", "calm"])
+    model = AdaptiveLogisticRegression(adaptation_weight=1).fit(X, y, speakers=speakers)
+    means = [X[is_neutral & (speakers == name), 0].mean(axis=0) for name in "abc"]
+    np.testing.assert_allclose(model.neutral_mean_, np.mean(means, axis=0), rtol=1e-5)
+    neutral = X[is_neutral], speakers[is_neutral]
+    adapted = model.adapt(*neutral, *neutral)
+    for name in "abc":
+        np.testing.assert_allclose(adapted[neutral[1] == name, 0].mean(axis=0), model.neutral_mean_, atol=1e-5)
+    half = AdaptiveLogisticRegression().fit(X, y, speakers=speakers).adapt(*neutral, *neutral)
+    np.testing.assert_allclose(half, (adapted + neutral[0]) / 2, atol=1e-5)
+    with pytest.raises(ValueError, match="speaker c has no neutral clip"):
+        model.adapt(X, speakers, X[:16], speakers[:16])
+
+
+def test_adapted_copies_are_used_for_training(copies):
+    speakers, y = np.repeat(["a", "b", "c", "d"], 6), np.tile(["neutral", "sad", "angry"], 8)
+    model = AdaptiveLogisticRegression(C=0.1).fit(copies, y, speakers=speakers)
+    is_neutral = y == "neutral"
+    adapted = model.adapt(copies, speakers, copies[is_neutral], speakers[is_neutral])
+    stacked = np.concatenate([copies, adapted[:, :1]], axis=1)
+    expected = AdaptiveLogisticRegression(C=0.1).fit(stacked, y)
+    np.testing.assert_allclose(model.predict_proba(copies), expected.predict_proba(copies), atol=1e-3)
+    assert expected.neutral_mean_ is None
+
+
+def test_enrollment_clips_are_not_tested():
+    clips = pd.DataFrame({"speaker": np.repeat(["a", "b", "c"], 20), "emotion": ["neutral", "sad"] * 25 + ["sad"] * 10,
+                          "gender": "female", "corpus": "x"})
+    plain = [splits.Split(0, np.arange(20), np.empty(0, int), np.arange(20, 60))]
+    [fold] = splits.enroll_test_speakers(clips, split=lambda clips, target, seed: plain)
+    enrolled = clips.iloc[fold.norm_index]
+    assert enrolled.groupby("speaker").size().to_dict() == {"b": 5, "c": 2}  # c has five neutral clips
+    assert set(enrolled["emotion"]) == {"neutral"}
+    assert set(fold.test) == set(range(20, 60)) - set(fold.norm_index)

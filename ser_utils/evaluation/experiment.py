@@ -165,7 +165,7 @@ def cache_key(model, data):
     return digest.hexdigest()
 
 
-def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False, sample_weight=None):
+def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False, fit_params=None, prepare=None):
     """Fit an estimator on the training rows and predict the evaluation rows, on one thread.
 
     Parameters
@@ -181,8 +181,10 @@ def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False
     track_validation : bool
         Also record validation loss and accuracy per epoch if `fit` accepts `validation_data`; they are not used for
         training.
-    sample_weight : np.ndarray [shape=(n_train,)], optional
-        Weights of the training rows.
+    fit_params : dict, optional
+        Further arguments of `fit`, such as `sample_weight` of the training rows.
+    prepare : callable, optional
+        Function from the fitted estimator and the input of the evaluation rows to the input that is predicted.
 
     Returns
     -------
@@ -198,13 +200,12 @@ def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False
     (X_train, y_train), (X_eval, y_eval) = (([X[row] for row in rows], y[rows].astype(str))
                                             for rows in (train_index, eval_index))
     has_curves = track_validation and has_fit_parameter(estimator, "validation_data")
-    fit_params = {"validation_data": (X_eval, y_eval)} if has_curves else {}
-    if sample_weight is not None:
-        fit_params["sample_weight"] = sample_weight
+    fit_params = (fit_params or {}) | ({"validation_data": (X_eval, y_eval)} if has_curves else {})
     with threadpool_limits(1):
         start = time.perf_counter()
         estimator.fit(X_train, y_train, **fit_params)
         fit_end = time.perf_counter()
+        X_eval = X_eval if prepare is None else prepare(estimator, X_eval)
         probabilities = estimator.predict_proba(X_eval)
         predict_end = time.perf_counter()
     history = {**getattr(estimator, "history_", {}), "seconds": fit_end - start,
@@ -246,12 +247,19 @@ def execute_run(run, data):
     train_index, eval_index = ((split.train, split.validation) if run.subset == "validation" else
                                (np.sort(np.concatenate([split.train, split.validation])), split.test))
     X = data.get_input(spec.input_type)
-    if split.norm_index is not None:
+    y, fit_params, prepare = get_labels(data.clips, run.target), {}, None
+    if spec.uses_metadata:
+        fit_params = {"sample_weight": balance_corpora(data.clips["corpus"].iloc[train_index], y[train_index]),
+                      "speakers": data.clips["speaker"].iloc[train_index].to_numpy()}
+    if split.norm_index is not None and hasattr(estimator, "adapt"):
+        groups, enrolled = data.clips[split.norm_by].to_numpy(), np.asarray(split.norm_index)
+
+        def prepare(fitted, X_eval):
+            return fitted.adapt(X_eval, groups[eval_index], [X[row] for row in enrolled], groups[enrolled])
+    elif split.norm_index is not None:
         X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train_index)
-    y = get_labels(data.clips, run.target)
-    weights = balance_corpora(data.clips["corpus"].iloc[train_index], y[train_index]) if spec.balances_corpora else None
-    probabilities, history = fit_predict(estimator, X, y, train_index, eval_index,
-                                         track_validation=run.subset == "validation", sample_weight=weights)
+    probabilities, history = fit_predict(estimator, X, y, train_index, eval_index, fit_params=fit_params,
+                                         track_validation=run.subset == "validation", prepare=prepare)
     # the classes of all folds, so that their tables have the same columns
     rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
     probabilities = pd.DataFrame(probabilities, columns=estimator.classes_).reindex(

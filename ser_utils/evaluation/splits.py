@@ -425,6 +425,43 @@ def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
     return folds
 
 
+def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5):
+    """Change a split for speaker adaptation: some neutral clips of each test speaker are enrollment clips.
+
+    Parameters
+    ----------
+    clips : pd.DataFrame
+        Clips table.
+    target : {"emotion", "gender_emotion", "gender"}
+    seed : int
+        Seed of the random draw of enrollment clips.
+    split : callable
+        The split to change.
+    max_clips : int > 0, default 5
+        Maximum number of enrollment clips of a speaker, who keeps half of the neutral and calm clips in the test set.
+
+    Returns
+    -------
+    list of Split
+        `norm_index` contains the enrollment clips, which are excluded from the test set, as are speakers without any.
+    """
+    rng = np.random.default_rng(seed)
+    is_neutral, enrollment = clips["emotion"].isin(["neutral", "calm"]), []
+    for _, rows in clips[is_neutral].groupby("speaker", sort=True):
+        drawn = rng.permutation(clips.index.get_indexer(rows.index))
+        enrollment.append(np.sort(drawn[:min(max_clips, len(drawn) // 2)]))
+    rows = np.concatenate(enrollment)
+    is_enrollment = np.isin(np.arange(len(clips)), rows)
+    speakers = clips["speaker"].to_numpy()
+    has_enrollment = np.isin(speakers, speakers[rows])
+    folds = []
+    for fold in split(clips, target, seed):
+        test = fold.test[(has_enrollment & ~is_enrollment)[fold.test]]
+        norm_index = rows[np.isin(speakers[rows], speakers[test])]
+        folds.append(replace(fold, test=test, norm_index=norm_index, norm_by="speaker"))
+    return folds
+
+
 def is_deployable(clips, target="emotion"):
     """Check which clips may train a deployed model: those of corpora with an open licence.
 
@@ -636,7 +673,10 @@ SPLITS: dict[str, Callable] = {
     "cross-corpus-speaker-normalized": partial(cross_corpus, norm_by="speaker"),
     "leave-one-corpus-out": leave_one_corpus_out,
     "leave-one-corpus-out-open": partial(leave_one_corpus_out, only_open=True),
+    "leave-one-corpus-out-open-adapted": partial(
+        enroll_test_speakers, split=partial(leave_one_corpus_out, only_open=True)),
     "speaker-independent-multi-corpus": speaker_independent_multi_corpus,
+    "speaker-independent-multi-corpus-adapted": partial(enroll_test_speakers, split=speaker_independent_multi_corpus),
     "leave-one-corpus-out-corpus-normalized": partial(leave_one_corpus_out, norm_by="corpus"),
     **{f"train-{n}-speakers-multi-corpus": partial(train_speakers, n_speakers=n) for n in TRAIN_SPEAKERS},
     "speaker-normalized": speaker_normalized,

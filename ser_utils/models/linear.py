@@ -1,11 +1,14 @@
 """Logistic regression on the statistics of the Whisper encoder."""
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
+
+NEUTRAL_EMOTIONS = ("neutral", "calm")  # labels of clips from which a speaker's neutral mean is computed
 
 
 def whisper_logreg(C=0.01):
@@ -31,18 +34,26 @@ def whisper_logreg(C=0.01):
     return make_pipeline(StandardScaler(), LogisticRegression(C=C, class_weight="balanced", max_iter=1000))
 
 
-class CopiesLogisticRegression(ClassifierMixin, BaseEstimator):
-    """Logistic regression trained on several copies of each clip, such as a clean and a distorted one.
+class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
+    """Logistic regression for clips with and without adaptation to their speaker, trained on several copies of a clip.
+
+    A speaker is adapted by shifting the features by `adaptation_weight` times the difference between the neutral mean
+    of the training speakers and the mean of the speaker's own neutral clips. Training uses all copies of a clip, such
+    as a clean and a distorted one, and its first copy with adaptation.
 
     Parameters
     ----------
     C : float > 0, default 0.0003
         Inverse strength of the L2 penalty.
+    adaptation_weight : float in [0, 1], default 0.5
     max_iter : int, default 400
 
     Attributes
     ----------
     classes_ : np.ndarray of str
+    neutral_mean_ : np.ndarray [shape=(n_features,)] or None
+        Mean over the training speakers of the means of their neutral and calm clips; None if `fit` got no speakers or
+        no such clips.
     pipeline_ : sklearn.pipeline.Pipeline
         Standardization and classifier, fitted.
 
@@ -50,13 +61,14 @@ class CopiesLogisticRegression(ClassifierMixin, BaseEstimator):
     --------
     >>> rng = np.random.default_rng(0)
     >>> clean, distorted = rng.normal(size=(2, 20, 5))
-    >>> classifier = CopiesLogisticRegression().fit(np.stack([clean, distorted], axis=1), ["calm", "sad"] * 10)
+    >>> classifier = AdaptiveLogisticRegression().fit(np.stack([clean, distorted], axis=1), ["calm", "sad"] * 10)
     >>> classifier.predict_proba(clean[:3, None]).shape
     (3, 2)
     """
 
-    def __init__(self, C=0.0003, max_iter=400):
+    def __init__(self, C=0.0003, adaptation_weight=0.5, max_iter=400):
         self.C = C
+        self.adaptation_weight = adaptation_weight
         self.max_iter = max_iter
 
     def __sklearn_tags__(self):
@@ -64,8 +76,8 @@ class CopiesLogisticRegression(ClassifierMixin, BaseEstimator):
         tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
         return tags
 
-    def fit(self, X, y, sample_weight=None):
-        """Fit on all copies.
+    def fit(self, X, y, sample_weight=None, speakers=None):
+        """Fit on all copies and, if speakers are given, on adapted clips.
 
         Parameters
         ----------
@@ -74,20 +86,57 @@ class CopiesLogisticRegression(ClassifierMixin, BaseEstimator):
         sample_weight : array-like [shape=(n_clips,)], optional
             Such as `balance_corpora` returns; by default all clips weigh the same. The standardization does not use
             them.
+        speakers : array-like of str [shape=(n_clips,)], optional
 
         Returns
         -------
-        CopiesLogisticRegression
+        AdaptiveLogisticRegression
         """
-        X = np.asarray(X, np.float32)
+        X, y = np.asarray(X, np.float32), np.asarray(y)
         if X.ndim != 3:
             raise ValueError(f"X has the shape {X.shape}; pass [n_clips, n_copies, n_features], one copy at least")
-        n_copies, weight = X.shape[1], np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+        weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight) / np.mean(sample_weight)
+        parts = [(X[:, copy], y, weight) for copy in range(X.shape[1])]
+        is_neutral = np.isin(y, NEUTRAL_EMOTIONS)
+        self.neutral_mean_ = None
+        if speakers is not None and is_neutral.any():
+            speakers = np.asarray(speakers)
+            means = _speaker_means(X[is_neutral, 0], speakers[is_neutral])
+            self.neutral_mean_ = means.mean(axis=0).to_numpy()
+            has_mean = np.isin(speakers, means.index)
+            adapted = self.adapt(X[has_mean], speakers[has_mean], X[is_neutral], speakers[is_neutral])
+            parts.append((adapted[:, 0], y[has_mean], weight[has_mean]))
+        features, labels, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         self.pipeline_ = make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=self.max_iter, tol=1e-3))
-        self.pipeline_.fit(X.reshape(-1, X.shape[-1]), np.repeat(y, n_copies),
-                           logisticregression__sample_weight=np.repeat(weight / weight.mean(), n_copies))
+        self.pipeline_.fit(features, labels, logisticregression__sample_weight=weights)
         self.classes_ = self.pipeline_.classes_
         return self
+
+    def adapt(self, X, speakers, neutral_X, neutral_speakers):
+        """Shift the clips of each speaker towards the neutral mean of the training speakers.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n_clips, n_copies, n_features)]
+        speakers : array-like of str [shape=(n_clips,)]
+        neutral_X : array-like [shape=(n_neutral, n_copies, n_features)]
+            Neutral clips of the same speakers; their first copies are used.
+        neutral_speakers : array-like of str [shape=(n_neutral,)]
+
+        Returns
+        -------
+        np.ndarray [shape=(n_clips, n_copies, n_features)], float32
+
+        Raises
+        ------
+        ValueError
+            If a speaker has no neutral clip.
+        """
+        means = _speaker_means(np.asarray(neutral_X, np.float32)[:, 0], neutral_speakers)
+        if missing := set(speakers) - set(means.index):
+            raise ValueError(f"speaker {min(missing)} has no neutral clip; add one at least")
+        shift = self.adaptation_weight * (self.neutral_mean_ - means.loc[list(speakers)].to_numpy())
+        return np.asarray(X, np.float32) + shift[:, None].astype(np.float32)
 
     def predict_proba(self, X):
         """Predict from the first copy of each clip.
@@ -106,6 +155,11 @@ class CopiesLogisticRegression(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         """Predict the most probable class of each clip (np.ndarray of str [shape=(n_clips,)])."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def _speaker_means(X, speakers):
+    """Mean features of each speaker, a row per speaker."""
+    return pd.DataFrame(X).groupby(np.asarray(speakers)).mean()
 
 
 def balance_corpora(corpora, labels):

@@ -17,7 +17,7 @@ from sklearn.utils import get_tags
 from ser_utils.features.spectral import functionals
 from ser_utils.models.augment import Augment, ChannelAugment
 from ser_utils.models.classifier import SequenceClassifier
-from ser_utils.models.linear import CopiesLogisticRegression, whisper_logreg
+from ser_utils.models.linear import AdaptiveLogisticRegression, whisper_logreg
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
 AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
@@ -65,8 +65,8 @@ class ModelSpec:
     input_type : str, default "sequences"
         MFCC sequences, "contours" (the mean-MFCC contour of the original project), or the name of extra features, such
         as "egemaps" (`FeatureSet.get_input`).
-    balances_corpora : bool, default False
-        Whether `fit` is called with the weights of `balance_corpora`.
+    uses_metadata : bool, default False
+        Whether `fit` is called with `speakers` and, as `sample_weight`, the weights of `balance_corpora`.
     source : str
         Python file that defines the classifier.
 
@@ -84,7 +84,7 @@ class ModelSpec:
     name: str
     factory: Callable
     input_type: str = "sequences"
-    balances_corpora: bool = False
+    uses_metadata: bool = False
     source: str = __file__
 
     @property
@@ -252,7 +252,7 @@ MODELS = {spec.name: spec for spec in (
     ModelSpec("whisper_logreg", whisper_logreg, "whisper"),
     *(ModelSpec(name, partial(_whisper_network, network), "whisper_sequences")
       for name, network in (("whisper_mlp", "mlp"), ("whisper_attention", "whisper_attention"))),
-    ModelSpec("whisper_robust", CopiesLogisticRegression, "whisper+whisper_distorted", balances_corpora=True),
+    ModelSpec("whisper_robust", AdaptiveLogisticRegression, "whisper+whisper_distorted", uses_metadata=True),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
 # The last step of each chain, five test-time warps, gives cnn_attention and crnn
 ABLATIONS = {spec.name: spec for spec in (
