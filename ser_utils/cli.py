@@ -228,8 +228,8 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
         "  ser evaluate --features data/ravdess build/features/emodb --split cross-corpus --model cnn_robust --test", {
             "--model": {"nargs": "+", "metavar": "NAME",
                         "help": "chance, svm, svm_egemaps, svm_compare, original_cnn, mlp, lstm, cnn, tdnn, crnn, "
-                                "cnn_attention, whisper_logreg, whisper_mlp, whisper_attention, cnn_robust, "
-                                "cnn_robust_gender, or a scikit-learn classifier package.module:Class "
+                                "cnn_attention, whisper_logreg, whisper_mlp, whisper_attention, whisper_robust, "
+                                "cnn_robust, cnn_robust_gender, or a scikit-learn classifier package.module:Class "
                                 "(default: mlp lstm cnn; with --test, all published runs)"},
             "--split": {"nargs": "+", "metavar": "NAME",
                         "help": "default: speaker-independent; an unknown name lists all splits"},

@@ -444,13 +444,20 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     -------
     list of Split
         `norm_index` contains the enrollment clips, which are excluded from the test set, as are speakers without any.
+
+    Raises
+    ------
+    ValueError
+        If no speaker has two neutral or calm clips.
     """
     rng = np.random.default_rng(seed)
-    is_neutral, enrollment = clips["emotion"].isin(["neutral", "calm"]), []
-    for _, rows in clips[is_neutral].groupby("speaker", sort=True):
-        drawn = rng.permutation(clips.index.get_indexer(rows.index))
+    is_neutral, enrollment = clips["emotion"].isin(["neutral", "calm"]), [np.empty(0, int)]
+    for _, part in clips[is_neutral].groupby("speaker", sort=True):
+        drawn = rng.permutation(clips.index.get_indexer(part.index))
         enrollment.append(np.sort(drawn[:min(max_clips, len(drawn) // 2)]))
     rows = np.concatenate(enrollment)
+    if not len(rows):
+        raise ValueError("no speaker has two neutral or calm clips, one for enrollment; add neutral clips")
     is_enrollment = np.isin(np.arange(len(clips)), rows)
     speakers = clips["speaker"].to_numpy()
     has_enrollment = np.isin(speakers, speakers[rows])
