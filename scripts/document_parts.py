@@ -376,8 +376,8 @@ def encoder():
     error, size, time, uar = (result[name] for name in ("rms_difference_in_sd", "size_mb", "time_ms", "uar"))
     return (f"before quantization, the hidden states of RAVDESS clips, padded to 30 s as `transformers` requires, "
             f"differ by at most {error['float32']:.1e} standard deviations (root mean square over a clip). "
-            f"Quantization changes those of clips without padding by at most {error['int8']:.2f} standard deviations; the UAR of "
-            f"`whisper_logreg` (split `nested-cv`) is {uar['float32']:.1f} % "
+            f"Quantization changes those of clips without padding by at most {error['int8']:.2f} standard deviations; "
+            f"the UAR of `whisper_logreg` (split `nested-cv`) is {uar['float32']:.1f} % "
             f"before and {uar['int8']:.1f} % after quantization. Size: {size['float32']:.0f} MB before and "
             f"{size['int8']:.0f} MB after quantization, {size['transformers, encoder in float32']:.0f} MB for all "
             f"layers in `transformers`. Time on one thread: {time['int8, 3 s']:.0f} ms for 3 s of speech "
