@@ -256,6 +256,7 @@ def calibration():
 def channel_robustness():
     """UAR under simulated recording conditions, and the share of clips flagged as out of distribution."""
     rows, conditions = load_predictions("robustness"), list(CONDITIONS)
+    rows = rows[rows["split"] != "cross-corpus"]
     uar = 100 * pd.DataFrame({condition: summarize(select(rows, condition=condition)).set_index("model")["uar"]
                               for condition in conditions}).T
     columns = {}
@@ -270,10 +271,25 @@ def channel_robustness():
 
 def enrollment():
     """UAR of the deployed MFCC model with and without enrollment, on the same clips."""
-    rows = select(load_predictions("robustness"), model="cnn_robust")
+    rows = select(load_predictions("robustness"), model="cnn_robust", split="enrollment-normalized")
     with_, without = (select(rows, condition=condition) for condition in ("speaker-normalized", "not normalized"))
     return (f"{recall_row(with_)['UAR']} % UAR (95 % CI {format_ci(with_)}), compared with "
             f"{recall_row(without)['UAR']} % ({format_ci(without)}) without enrollment")
+
+
+def compare_adaptation(predictions, split, emotions=None):
+    """UAR (%) by test corpus without and with speaker adaptation, on the same clips."""
+    adapted, plain = (select(predictions, split=name) for name in (f"{split}-adapted", split))
+    plain = plain.merge(adapted[["test_corpus", "clip"]])
+    if emotions:
+        adapted, plain = (restrict_classes(table, list(emotions)) for table in (adapted, plain))
+    return [100 * summarize(table).set_index("test_corpus")["uar"] for table in (plain, adapted)]
+
+
+def adaptation():
+    """Mean UAR over the left-out corpora without and with speaker adaptation."""
+    predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
+    return " to ".join(f"{uar.mean():.1f}" for uar in compare_adaptation(predictions, OPEN_SPLIT, FOUR_EMOTIONS))
 
 
 def whisper_enrollment():
@@ -282,11 +298,7 @@ def whisper_enrollment():
     rows = []
     for title, split, emotions in (("left-out corpora, four emotions", OPEN_SPLIT, FOUR_EMOTIONS),
                                    ("unseen RAVDESS speakers, eight emotions", RAVDESS_SPLIT, None)):
-        adapted, plain = (select(predictions, split=name) for name in (f"{split}-adapted", split))
-        plain = plain.merge(adapted[["test_corpus", "clip"]])
-        if emotions:
-            adapted, plain = (restrict_classes(table, list(emotions)) for table in (adapted, plain))
-        with_, without = (100 * summarize(table).set_index("test_corpus")["uar"] for table in (adapted, plain))
+        without, with_ = compare_adaptation(predictions, split, emotions)
         rows.append({"tested on": f"{title}: mean" if emotions else title, "not adapted": f"{without.mean():.1f}",
                      "adapted": f"{with_.mean():.1f}"})
         rows += [{"tested on": tables.corpus_title(name), "not adapted": f"{without[name]:.1f}",

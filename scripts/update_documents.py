@@ -34,7 +34,7 @@ def pages():
     texts = {
         "README.md": {
             "leakage": parts.leakage(ravdess), "results": parts.headline(ravdess),
-            "pretrained": parts.pretrained(ravdess), "corpora": parts.corpora(),
+            "pretrained": parts.pretrained(ravdess), "corpora": parts.corpora(), "adaptation": parts.adaptation(),
             "setup_time": parts.step_duration("set up"), "run_time": parts.step_duration("full report")},
         "docs/methods.md": {
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),
