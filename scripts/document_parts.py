@@ -296,7 +296,7 @@ def whisper_enrollment():
     """UAR of the deployed Whisper configuration with and without speaker adaptation, on the same clips."""
     predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
     rows = []
-    for title, split, emotions in (("left-out corpora, four emotions", OPEN_SPLIT, FOUR_EMOTIONS),
+    for title, split, emotions in (("held-out corpora, four emotions", OPEN_SPLIT, FOUR_EMOTIONS),
                                    ("unseen RAVDESS speakers, eight emotions", RAVDESS_SPLIT, None)):
         without, with_ = compare_adaptation(predictions, split, emotions)
         rows.append({"tested on": f"{title}: mean" if emotions else title, "not adapted": f"{without.mean():.1f}",
@@ -312,8 +312,22 @@ def deployed_selection():
     scores = [name for name in table if name.startswith("uar_")]
     table[scores] = (100 * table[scores]).map(lambda value: "–" if pd.isna(value) else f"{value:.1f}")
     return format_markdown_table(table.rename(columns={
-        "uar_left_out": "left-out corpora", "uar_left_out_adapted": "left-out corpora, adapted",
+        "uar_left_out": "held-out corpora", "uar_left_out_adapted": "held-out corpora, adapted",
         "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
+
+
+def shared_emotions():
+    """UAR of the deployed Whisper configuration on held-out corpora over all shared emotions."""
+    uar = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), split=OPEN_SPLIT)[WHISPER_MODEL]
+    return ", ".join(f"{corpus} {value:.1f}" for corpus, value in uar.items())
+
+
+def gender_recall():
+    """Recall of female and male speakers of held-out corpora by the deployed Whisper configuration."""
+    rows = select(load_predictions(MULTI_CORPUS, "gender"), model=WHISPER_MODEL, split=OPEN_SPLIT)
+    recall = {corpus: recall_row(part) for corpus, part in rows.groupby("test_corpus")}
+    return ", ".join(f"{tables.corpus_title(corpus)} {row['female']} (female) and {row['male']} (male)"
+                     for corpus, row in recall.items())
 
 
 def whisper_recall():

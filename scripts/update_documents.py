@@ -44,6 +44,8 @@ def pages():
         "docs/commands.md": {"hours": parts.hours(), "first_run": parts.first_run()},
         "models/README.md": {
             "model_files": parts.model_files(), "corpora": parts.corpora(), "recall": parts.recall(),
+            "adaptation": parts.adaptation().replace(" to ", " and "), "shared_emotions": parts.shared_emotions(),
+            "gender_recall": parts.gender_recall(),
             "calibration": parts.calibration(), "robustness": parts.channel_robustness(),
             "enrollment": parts.enrollment(), "emodb": parts.emodb(), "encoder": parts.encoder(),
             "ood_detection": parts.ood_detection(), "ood_false_positives": parts.ood_false_positives(),

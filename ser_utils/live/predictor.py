@@ -195,9 +195,10 @@ def format_predictions(predictions):
     --------
     >>> from ser_utils.datasets import SAMPLES
     >>> prediction = predict(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> prediction["probabilities"]["angry"] = 0.75
     >>> print(format_predictions([prediction | {"file": "angry.flac"}]))
     file        emotion        p  gender  code  class
-    angry.flac  angry       0.60  male       5  male_angry
+    angry.flac  angry       0.75  male       5  male_angry
     """
     names = [printable(prediction["file"]) for prediction in predictions]
     width = max(map(len, names))
