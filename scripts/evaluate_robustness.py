@@ -3,14 +3,15 @@
     python scripts/evaluate_robustness.py RAVDESS EMODB [--features DIR ...] [--model NAME ...]
 
 Needs the recordings of both corpora. Each model is trained once per fold, and predicts its test clips under every
-condition of `ser_utils.distortions`, the CNNs also with enrollment. They are trained on the clips of RAVDESS as
-recorded, `whisper_robust` on the corpora given with --features: those with open licences, RAVDESS included,
-with the features `whisper` and `whisper_distorted`. Writes results/robustness; interrupted runs continue from
-build/robustness.
+condition of `ser_utils.distortions`, the CNNs also with enrollment. They are trained on RAVDESS speech (`cnn_robust`
+with simulated channels), `whisper_robust` on the corpora given with --features: those whose licence permits
+derivatives, RAVDESS included, with the features `whisper` and `whisper_distorted`. Writes results/robustness;
+interrupted runs continue from build/robustness.
 """
 
 import argparse
 import hashlib
+import io
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ser_utils.datasets.core import load_clips
 from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import results, splits
 from ser_utils.evaluation.experiment import Run, build_predictions_table, cache_key
+from ser_utils.features import spectral
 from ser_utils.features.spectral import mfcc, mfcc_dynamics, speaker_normalize
 from ser_utils.features.store import load_features
 from ser_utils.live import load_model
@@ -49,7 +51,8 @@ def extract_distorted(seed_and_path, condition):
 
 def compute_key():
     """Hash of what the features of distorted clips depend on, and of the constants of the deployed models."""
-    sources = Path(distortions.__file__), MODELS_FOLDER / CHECKSUM_FILE, Path(__file__)
+    modules = distortions.__file__, audio.__file__, spectral.__file__, whisper.__file__, __file__
+    sources = [MODELS_FOLDER / CHECKSUM_FILE, *map(Path, modules)]
     return hashlib.blake2b(b"".join(path.read_bytes() for path in sources), digest_size=4).hexdigest()
 
 
@@ -61,9 +64,9 @@ def load_condition(condition, folder, clips):
         sequences, statistics = zip(*parallel_map(
             partial(extract_distorted, condition=condition), enumerate(Path(folder) / file for file in files),
             desc=condition, unit="clip"), strict=True)
-        with path.open("wb") as file:
-            np.savez(file, frames=np.concatenate(sequences), offsets=np.cumsum([len(x) for x in sequences]),
-                     statistics=np.stack(statistics))
+        np.savez(archive := io.BytesIO(), frames=np.concatenate(sequences), statistics=np.stack(statistics),
+                 offsets=np.cumsum([len(x) for x in sequences]))
+        write_atomic(path, archive.getvalue())
     with np.load(path, allow_pickle=False) as archive:
         return np.split(archive["frames"], archive["offsets"][:-1]), archive["statistics"]
 

@@ -3,11 +3,11 @@
     python scripts/train_whisper_models.py --features DIR ... [--sounds RECORDING ...]
 
 Each DIR contains the features of one corpus with `whisper` and `whisper_distorted` (ser extract). The configuration is
-`whisper_robust`, trained on the corpora whose licence allows derivatives. The other corpora are used for evaluation:
-temperature and calibration error come from the published predictions of corpora left out of the training (split
-"leave-one-corpus-out-open"), and so does the limit of the out-of-distribution score. Each RECORDING without speech,
-such as music, is added to the evaluation of out-of-distribution detection. Writes whisper_emotion.onnx,
-whisper_gender.onnx, whisper_info.json and SHA256SUMS.
+`whisper_robust`, trained on the corpora whose licence permits derivatives. Temperature and calibration error come from
+the published predictions of held-out corpora (split "leave-one-corpus-out-open"): each corpus, training corpora
+included, is predicted by a model trained without it. The limit of the out-of-distribution score is computed likewise.
+Each RECORDING without speech, such as music, is added to the evaluation of out-of-distribution detection. Writes
+whisper_emotion.onnx, whisper_gender.onnx, whisper_info.json and SHA256SUMS.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def evaluate_ood(features, sounds):
 
 
 def train_and_export(target, features, folder, **options):
-    """Train the classifier of one target on the corpora with open licences and write its ONNX file.
+    """Train the classifier of one target on the corpora whose licence permits derivatives and write its ONNX file.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def train_and_export(target, features, folder, **options):
 
     rows = np.flatnonzero(splits.is_deployable(features.clips, target))
     if not len(rows):
-        raise ValueError(f"corpus {', '.join(features.clips['corpus'].unique())}: no open licence for derivatives; "
+        raise ValueError(f"corpus {', '.join(features.clips['corpus'].unique())}: no licence permits derivatives; "
                          "give --features of a corpus that may train a shipped model")
     clips, spec = features.clips.iloc[rows].reset_index(drop=True), get_model(DEPLOYED["whisper"][target])
     X, labels = features.get_input(spec.input_type)[rows], splits.get_labels(clips, target).astype(str)

@@ -45,6 +45,7 @@ def pages():
         "models/README.md": {
             "model_files": parts.model_files(), "corpora": parts.corpora(), "recall": parts.recall(),
             "adaptation": parts.adaptation().replace(" to ", " and "), "shared_emotions": parts.shared_emotions(),
+            "held_out_mean": parts.held_out_mean(),
             "gender_recall": parts.gender_recall(),
             "calibration": parts.calibration(), "robustness": parts.channel_robustness(),
             "enrollment": parts.enrollment(), "emodb": parts.emodb(), "encoder": parts.encoder(),

@@ -1,7 +1,7 @@
 """Distortions of a recording: gain, noise, telephone, codec and reverberation.
 
 `CONDITIONS` are those of the robustness evaluation. `simulate_random_channel` combines the same kinds of distortion at
-random for the training of models on the Whisper encoder; MFCC models are trained with
+random for the training of `whisper_robust`; `cnn_robust` and `cnn_robust_gender` are trained with
 `ser_utils.models.augment.simulate_channel` instead.
 """
 
@@ -155,7 +155,7 @@ def simulate_random_channel(y, sr, seed=None):
     """Simulate the recording of a clip in another room, with another microphone, noise, codec and level.
 
     Silence, spectral envelope and level are drawn for every clip, each of the other steps for some. Except for the gain
-    of 12 dB, the ranges include the parameters of `CONDITIONS`. Leading and trailing silence is trimmed afterwards.
+    of 12 dB, the ranges include gain, SNR, coding and reverberation of `CONDITIONS`. Leading and trailing silence is trimmed afterwards.
 
     Parameters
     ----------

@@ -91,6 +91,9 @@ def test_adaptation_moves_neutral_clips_to_the_neutral_mean():
         np.testing.assert_allclose(adapted[neutral[1] == name, 0].mean(axis=0), model.neutral_mean_, atol=1e-5)
     half = AdaptiveLogisticRegression().fit(X, y, speakers=speakers).adapt(*neutral, *neutral)
     np.testing.assert_allclose(half, (adapted + neutral[0]) / 2, atol=1e-5)
+    unadapted = AdaptiveLogisticRegression().fit(X, y)
+    with pytest.raises(ValueError, match="fit got no speakers"):
+        unadapted.adapt(X, speakers, *neutral)
     with pytest.raises(ValueError, match="speaker c has no neutral clip"):
         model.adapt(X, speakers, X[:16], speakers[:16])
 

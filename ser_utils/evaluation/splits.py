@@ -470,7 +470,7 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
 
 
 def is_deployable(clips, target="emotion"):
-    """Check which clips may train a deployed model: those of corpora with an open licence.
+    """Check which clips may train a deployed model: those of corpora whose licence permits derivatives.
 
     For the target "emotion", the label must be one of the eight emotions of `EMOTIONS`; otherwise any label will do.
 

@@ -25,7 +25,7 @@ PAUSE_THRESHOLD_DB = -35  # segments whose peak is this far below the highest pe
 # of full scale; in a channel whose peak exceeds it, samples within 1 % of the peak count as clipped
 CLIPPING_THRESHOLD = 0.99
 MAX_CLIPPED_FRACTION = 0.001  # of the samples
-MAX_OOD_FRACTION = 0.25  # of the segments; up to 5 % of clips of unseen speakers or corpora have ood_score > 1
+MAX_OOD_FRACTION = 0.25  # of the segments; some clips of unseen speakers or corpora have ood_score > 1
 FIVE_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:5])
 
 
@@ -63,8 +63,8 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
     dict
         `file`; `emotion` and `gender`; `class`, the most probable of the ten classes given the predicted gender, and
         `code`, its index (0–9); `probabilities` by emotion; `ood_score`, above 1 for recordings unlike the training
-        clips (and, by its definition, for 5 % of the clips of unseen speakers with "mfcc", for at most 5 % of the clips
-        of each left-out corpus with "whisper"); `warnings`, a list of sentences; and for long recordings `windows`, a
+        clips (with "mfcc" also for 5 % of the clips of unseen speakers, with "whisper" for 0 to 35 % of the clips of an
+        unseen corpus); `warnings`, a list of sentences; and for long recordings `windows`, a
         list of `start` in s, `emotion` and its `probability` of each
         segment. Returns no prediction without speech: `windows` is then empty, and all other values but `file` and
         `warnings` are None.

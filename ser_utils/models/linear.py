@@ -46,6 +46,7 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
     C : float > 0, default 0.0003
         Inverse strength of the L2 penalty.
     adaptation_weight : float in [0, 1], default 0.5
+        0 for no adaptation, 1 to shift a speaker's neutral mean onto that of the training speakers.
     max_iter : int, default 400
 
     Attributes
@@ -130,8 +131,11 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a speaker has no neutral clip.
+            If a speaker has no neutral clip, or `fit` got no speakers with neutral clips.
         """
+        check_is_fitted(self, "neutral_mean_")
+        if self.neutral_mean_ is None:
+            raise ValueError("fit got no speakers with neutral or calm clips; adaptation needs them")
         means = _speaker_means(np.asarray(neutral_X, np.float32)[:, 0], neutral_speakers)
         if missing := set(speakers) - set(means.index):
             raise ValueError(f"speaker {min(missing)} has no neutral clip; add one at least")
