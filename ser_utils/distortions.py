@@ -155,7 +155,8 @@ def simulate_random_channel(y, sr, seed=None):
     """Simulate the recording of a clip in another room, with another microphone, noise, codec and level.
 
     Silence, spectral envelope and level are drawn for every clip, each of the other steps for some. Except for the gain
-    of 12 dB, the ranges include gain, SNR, coding and reverberation of `CONDITIONS`. Leading and trailing silence is trimmed afterwards.
+    of 12 dB, the ranges include gain, SNR, coding and reverberation of `CONDITIONS`. Leading and trailing silence is
+    trimmed afterwards.
 
     Parameters
     ----------
