@@ -69,7 +69,7 @@ def pretrained(summary):
     """Scores of the models with a pretrained encoder on unseen speakers, in words."""
     rows = 100 * select(summary, **HEADLINE).set_index("model")[["uar", "ci_low", "ci_high"]]
     texts = {"whisper_logreg": "with logistic regression (`whisper_logreg`)",
-             "fusion": "in a logarithmic opinion pool with the members of `ensemble_weighted` (`fusion`)"}
+             "fusion": "in a logarithmic opinion pool of models with and without the encoder (`fusion`)"}
     return " and ".join("{:.1f} % UAR (95 % CI {:.1f}–{:.1f}) ".format(*rows.loc[model]) + text
                         for model, text in texts.items())
 
