@@ -22,7 +22,7 @@ from ser_utils.datasets.core import find_recordings
 from ser_utils.evaluation.experiment import fit_predict
 from ser_utils.evaluation.splits import get_labels, speaker_independent
 from ser_utils.features.spectral import mean_std
-from ser_utils.live import predictor
+from ser_utils.live import deployed, load_model, predictor
 from ser_utils.models.augment import pad_sequences
 from ser_utils.models.classifier import _training_batches, use_single_thread
 from ser_utils.models.registry import DEPLOYED, N_MFCC, get_model
@@ -156,7 +156,7 @@ def _train_fold(fold):
 
 
 def prepare_models(folder):
-    """Save both deployed architectures, trained for one epoch on few clips, as ONNX and as pickled classifiers."""
+    """Save both deployed CNNs, trained for one epoch on few clips, as ONNX and as pickled classifiers."""
     return _save_models, Path(folder), Path(folder)
 
 
@@ -167,18 +167,23 @@ def _save_models(folder):
     folder.mkdir()
     clips = features.load_features().sequences[:16]
     for target, name in DEPLOYED["mfcc"].items():
-        y = np.resize(predictor.load_models()[target].classes, len(clips))
+        y = np.resize(load_model("mfcc").classes[target], len(clips))
         classifier = get_model(name).build(0).set_params(epochs=1).fit(clips, y)
         model = export_onnx.build_inference_model(classifier, ood_reference=export_onnx.compute_ood_reference(clips))
-        export_onnx.export_onnx(model, folder / f"{target}.onnx", export_onnx.describe_model(classifier, name))
+        metadata = export_onnx.describe_model(classifier, name, neutral_mean_std=mean_std(clips).tolist())
+        export_onnx.export_onnx(model, folder / f"mfcc_{target}.onnx", metadata)
         joblib.dump(classifier, folder / f"{target}.joblib")
-    write_checksums(folder, [f"{target}.onnx" for target in DEPLOYED["mfcc"]])
+    write_checksums(folder, [f"mfcc_{target}.onnx" for target in DEPLOYED["mfcc"]])
 
 
 def predict_onnx(path, folder):
     """Predict with `ser_utils.predict` and the models of a folder; return the probabilities of the emotions."""
-    predictor.MODELS_FOLDER = Path(folder)
-    return lambda path: [p for _, p in sorted(predictor.predict(path)["probabilities"].items())], path, path
+    deployed.MODELS_FOLDER = Path(folder)
+
+    def predict(path):
+        return [p for _, p in sorted(predictor.predict(path, model="mfcc")["probabilities"].items())]
+
+    return predict, path, path
 
 
 def predict_keras(path, folder):

@@ -72,9 +72,9 @@ def list_benchmarks(recordings, models):
         *training,
         Benchmark("cnn_attention, one epoch on each of two folds, two processes", ("train_folds", 2), (
             Baseline("one process", ("train_folds", 1), 0.0),)),
-        Benchmark("ser predict of one file, cold process", ("predict", CLIP), (
+        Benchmark("ser predict --model mfcc of one file, cold process", ("predict", "--model", "mfcc", CLIP), (
             Baseline("Keras and TensorFlow", ("predict_keras", CLIP, models)),), n_turns=5, is_cold=True),
-        Benchmark("prediction of one file, warm process", ("predict_onnx", CLIP, models), (
+        Benchmark("prediction of one file with the MFCC model, warm process", ("predict_onnx", CLIP, models), (
             Baseline("Keras and TensorFlow", ("predict_keras", CLIP, models), 1e-3),), n_turns=25)]
 
 
