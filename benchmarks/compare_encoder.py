@@ -12,7 +12,6 @@ the environment. Writes benchmarks/encoder.json.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
 from tqdm import tqdm
@@ -31,10 +29,12 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "scripts"))
 
 from build_whisper_encoder import build_encoder, export_float, load_weights, quantize, set_weights  # noqa: E402
+from run_benchmarks import describe_machine  # noqa: E402
 from select_model import selection_table  # noqa: E402
 
 from ser_utils import audio  # noqa: E402
 from ser_utils._utils.files import write_atomic  # noqa: E402
+from ser_utils._utils.inference import open_session  # noqa: E402
 from ser_utils.datasets.core import SAMPLES  # noqa: E402
 from ser_utils.evaluation.experiment import Run, build_predictions_table, fit_predict  # noqa: E402
 from ser_utils.evaluation.splits import SPLITS, get_labels  # noqa: E402
@@ -77,13 +77,6 @@ def load_reference(weights):
     return compute
 
 
-def open_session(path):
-    """Session on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
 def compare_states(clips, reference, sessions):
     """Largest RMS difference over the clips, in standard deviations of the layer.
 
@@ -110,7 +103,7 @@ def relative_error(states, expected):
 
 
 def measure_times(y, reference, sessions):
-    """Median time in ms of each contender over alternating turns, on one thread."""
+    """Median time in ms of each encoder over alternating turns, on one thread."""
     padded = np.pad(y, (0, PADDED - len(y)))
     tasks = {"transformers, 30 s": lambda: reference(y)}
     for name, session in sessions.items():
@@ -125,14 +118,6 @@ def measure_times(y, reference, sessions):
             if turn:  # the first one warms up
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: float(np.median(values)) for name, values in times.items()}
-
-
-def cpu_name():
-    """Name of the processor, from Linux where possible."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.is_file() else []
-    return names[0] if names else platform.machine()
 
 
 def measure_cold(recording):
@@ -198,12 +183,12 @@ def main():
         export_float(encoder, paths["float32"])
         quantize(paths["float32"], paths["int8"], {})
         sizes = {name: path.stat().st_size / 1e6 for name, path in paths.items()}
-        sessions = {name: open_session(path) for name, path in paths.items()}
+        sessions = {name: open_session(path.read_bytes()) for name, path in paths.items()}
     sizes["transformers, encoder in float32"] = 4 * sum(value.size for value in weights.values()) / 1e6
     reference, y = load_reference(weights), np.resize(clips[0], 3 * SR)
     recording = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
     result = {
-        "cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
+        "machine": describe_machine(),
         "rms_difference_in_sd": compare_states(clips, reference, sessions), "size_mb": sizes,
         "time_ms": measure_times(y, reference, sessions), "warm_ms": measure_warm(recording),
         "cold_s": measure_cold(recording), "uar": compare_accuracy(options.ravdess, sessions)}

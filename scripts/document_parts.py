@@ -4,6 +4,7 @@ Each function returns the Markdown between one pair of markers; scripts/update_d
 """
 
 import json
+import re
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS, loa
 from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
 from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings, to_markdown
 from ser_utils.features.store import load_features
+from ser_utils.live import load_model
 from ser_utils.models.registry import ABLATIONS, DEPLOYED, PRETRAINED
 
 CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
@@ -105,8 +107,8 @@ def several_corpora():
                format_matrix(_with_chance(tables.leave_one_corpus_out_table(shared), shared)),
                "**Leave-one-corpus-out, accuracy of gender (%)**",
                format_matrix(tables.leave_one_corpus_out_table(shared, "accuracy", "gender")),
-               f"**Trained only on corpora with open licences (split `{OPEN_SPLIT}`): UAR (%) over {names} and over "
-               "all shared emotions, accuracy of gender (%)**",
+               "**Trained only on corpora whose licences permit derivative models (split "
+               f"`{OPEN_SPLIT}`): UAR (%) over {names} and over all shared emotions, accuracy of gender (%)**",
                format_matrix(pd.concat([
                    tables.leave_one_corpus_out_table(four, split=OPEN_SPLIT).add_suffix(", four emotions"),
                    tables.leave_one_corpus_out_table(shared, split=OPEN_SPLIT).add_suffix(", shared emotions"),
@@ -126,7 +128,7 @@ def _with_chance(table, summary):
 
 
 def corpora():
-    """Table of UAR and gender accuracy on corpora that were left out of the training."""
+    """Table of UAR and gender accuracy on corpora that were held out of the training."""
     emotion, gender = load_summary(MULTI_CORPUS, FOUR_EMOTIONS), load_summary(MULTI_CORPUS)
     table = tables.leave_one_corpus_out_table(emotion)[["cnn", "cnn_robust", "whisper_logreg", "fusion"]].join(
         tables.leave_one_corpus_out_table(emotion, split=OPEN_SPLIT)[[WHISPER_MODEL]].add_suffix(" (open)"))
@@ -225,13 +227,18 @@ def recall():
     """Recall per class of the deployed models on unseen speakers, by gender."""
     emotion, gender = (select(load_predictions("ravdess", target), model=model, split="speaker-independent")
                        for target, model in DEPLOYED["mfcc"].items())
-    is_female = emotion["clip"].map(load_features().clips.set_index("clip")["gender"]) == "female"
-    table = pd.DataFrame({"all": recall_row(emotion), "female": recall_row(emotion[is_female]),
-                          "male": recall_row(emotion[~is_female])}).T.reset_index(names="speakers")
     row = recall_row(gender)
-    return (f"{format_markdown_table(table)}\n\nEmotion: UAR 95 % CI {format_ci(emotion)} (bootstrap over speakers), "
+    return (f"{recall_table(emotion)}\n\nEmotion: UAR 95 % CI {format_ci(emotion)} (bootstrap over speakers), "
             f"chance 12.5. Gender: UAR {row['UAR']} (95 % CI {format_ci(gender)}; female {row['female']}, male "
             f"{row['male']}), chance 50.")
+
+
+def recall_table(rows):
+    """Recall per class of predictions of RAVDESS speech, for all speakers and by gender."""
+    genders = load_features().clips.set_index("clip")["gender"]
+    gender = rows["clip"].str.removeprefix("ravdess/").map(genders)
+    table = {"all": recall_row(rows)} | {name: recall_row(part) for name, part in rows.groupby(gender)}
+    return format_markdown_table(pd.DataFrame(table).T.reset_index(names="speakers"))
 
 
 def recall_row(rows):
@@ -287,7 +294,7 @@ def compare_adaptation(predictions, split, emotions=None):
 
 
 def adaptation():
-    """Mean UAR over the left-out corpora without and with speaker adaptation."""
+    """Mean UAR over the held-out corpora without and with speaker adaptation."""
     predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
     return " to ".join(f"{uar.mean():.1f}" for uar in compare_adaptation(predictions, OPEN_SPLIT, FOUR_EMOTIONS))
 
@@ -312,7 +319,7 @@ def deployed_selection():
     scores = [name for name in table if name.startswith("uar_")]
     table[scores] = (100 * table[scores]).map(lambda value: "–" if pd.isna(value) else f"{value:.1f}")
     return format_markdown_table(table.rename(columns={
-        "uar_left_out": "held-out corpora", "uar_left_out_adapted": "held-out corpora, adapted",
+        "uar_held_out": "held-out corpora", "uar_held_out_adapted": "held-out corpora, adapted",
         "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
 
 
@@ -320,6 +327,24 @@ def held_out_mean():
     """Mean UAR of the deployed Whisper configuration over the held-out corpora, four emotions, not adapted."""
     table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=OPEN_SPLIT)
     return f"{table.loc['mean', WHISPER_MODEL]:.1f}"
+
+
+def held_out_range():
+    """Lowest and highest UAR of the deployed Whisper configuration on a held-out corpus, four emotions."""
+    table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=OPEN_SPLIT)
+    uar = table[WHISPER_MODEL].drop("mean")
+    return f"{uar.min():.1f} ({uar.idxmin()}) to {uar.max():.1f} % ({uar.idxmax()})"
+
+
+def training_data():
+    """List the number of clips of each training corpus of the deployed Whisper model, from its metadata."""
+    return re.sub(r", (\d+) clips", r" (\1)", load_model("whisper").metadata["training_data"]).replace(";", ",")
+
+
+def fusion_scores():
+    """UAR of `fusion` at each of its test-set evaluations on RAVDESS, in per cent."""
+    log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv"), model="fusion", **HEADLINE)
+    return " and ".join(format_percent(uar) for uar in log["uar"])
 
 
 def shared_emotions():
@@ -339,11 +364,7 @@ def gender_recall():
 def whisper_recall():
     """Recall per class of the deployed Whisper model on unseen RAVDESS speakers, by gender."""
     rows = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL, split=RAVDESS_SPLIT)
-    clips = load_features().clips.assign(clip=lambda clips: "ravdess/" + clips["clip"]).set_index("clip")
-    is_female = rows["clip"].map(clips["gender"]) == "female"
-    table = pd.DataFrame({"all": recall_row(rows), "female": recall_row(rows[is_female]),
-                          "male": recall_row(rows[~is_female])}).T.reset_index(names="speakers")
-    return f"{format_markdown_table(table)}\n\nUAR 95 % CI {format_ci(rows)} (bootstrap over speakers), chance 12.5."
+    return f"{recall_table(rows)}\n\nUAR 95 % CI {format_ci(rows)} (bootstrap over speakers), chance 12.5."
 
 
 def whisper_calibration():
@@ -360,7 +381,7 @@ def whisper_ood_detection():
 
 
 def whisper_ood_false_positives():
-    """Share of the clips of each left-out corpus that are flagged with the limit of the other corpora."""
+    """Share of the clips of each held-out corpus that are flagged with the limit of the other corpora."""
     rates = read_json("models/whisper_info.json")["ood_false_positive_rate"]
     return ", ".join(f"{tables.corpus_title(corpus)} {format_percent(rate, 0)}" for corpus, rate in rates.items())
 
@@ -420,7 +441,7 @@ def encoder():
             f"{result['cold_s']['ser predict --model mfcc']:.2f} s; import of PyTorch and the encoder alone with "
             f"`transformers`: {result['cold_s']['transformers, encoder alone']:.1f} s), a further one "
             f"{result['warm_ms']['whisper']:.0f} ms ({result['warm_ms']['mfcc']:.0f} ms). Measured on "
-            f"{result['date']}, {result['cpu']}.")
+            f"{result['machine']['date']}, {result['machine']['processor']}.")
 
 
 # data/README.md

@@ -15,7 +15,7 @@ With --validation, the ten classes of the random split are combined instead. Its
 which the weights are fitted; DIR holds the members' predictions of it (ser evaluate --split random-split --target
 gender_emotion --out DIR).
 
-With --join, the predictions of left-out corpora are combined: each corpus is a fold, its weights come from the others.
+With --join, the predictions of held-out corpora are combined: each corpus is a fold, its weights come from the others.
 RAVDESS speech and song have the same actors, so the weights of one are not independent of the speakers of the other.
 """
 
@@ -234,7 +234,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", nargs="+", required=True, metavar="DIR", help="RAVDESS, EMO-DB or, with --join, "
                         "all corpora")
-    parser.add_argument("--join", action="store_true", help="combine the predictions of left-out corpora")
+    parser.add_argument("--join", action="store_true", help="combine the predictions of held-out corpora")
     parser.add_argument("--validation", metavar="DIR", help="predictions of the validation set of the random split")
     options = parser.parse_args()
     for data in map(load_features, [options.features] if options.join else options.features):

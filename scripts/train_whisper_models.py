@@ -31,11 +31,11 @@ from ser_utils.models.linear import balance_corpora
 from ser_utils.models.registry import DEPLOYED, get_model
 
 SPLIT = "leave-one-corpus-out-open"
-QUANTILE = 0.95  # of the clips of each left-out corpus, at most 5 % exceed the limit
+QUANTILE = 0.95  # of the clips of each held-out corpus, at most 5 % exceed the limit
 
 
 def fit_calibration(predictions):
-    """Fit a temperature on the predictions of left-out corpora.
+    """Fit a temperature on the predictions of held-out corpora.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def fit_calibration(predictions):
 
 
 def evaluate_ood(features, sounds):
-    """Find the limit of the out-of-distribution score on left-out corpora, and evaluate the detection of other sounds.
+    """Find the limit of the out-of-distribution score on held-out corpora, and evaluate the detection of other sounds.
 
     Parameters
     ----------
@@ -77,10 +77,10 @@ def evaluate_ood(features, sounds):
     Returns
     -------
     reference : PCAReference
-        Of all training clips; its limit is the highest of the 95th percentiles of the left-out corpora.
+        Of all training clips; its limit is the highest of the 95th percentiles of the held-out corpora.
     info : dict
         `ood_limit`; `ood_false_positive_rate`: by corpus, the share of its clips above the limit of the other corpora;
-        `ood_detection`: by kind of sound, AUROC against the clips of a left-out corpus, mean over the corpora, and
+        `ood_detection`: by kind of sound, AUROC against the clips of a held-out corpus, mean over the corpora, and
         share above the limit.
     """
     import export_onnx
@@ -152,12 +152,12 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     use_single_thread()
     features, predictions = load_features(options.features), results.load_predictions(results.MULTI_CORPUS)
-    is_left_out = (predictions[["model", "split"]] == [DEPLOYED["whisper"]["emotion"], SPLIT]).all(axis=1)
-    if not is_left_out.any():
-        parser.error(f"no predictions of left-out corpora; ser evaluate --model {DEPLOYED['whisper']['emotion']} "
+    is_held_out = (predictions[["model", "split"]] == [DEPLOYED["whisper"]["emotion"], SPLIT]).all(axis=1)
+    if not is_held_out.any():
+        parser.error(f"no predictions of held-out corpora; ser evaluate --model {DEPLOYED['whisper']['emotion']} "
                      f"--split {SPLIT} --test makes them")
     options.out.mkdir(parents=True, exist_ok=True)
-    info = fit_calibration(predictions[is_left_out])
+    info = fit_calibration(predictions[is_held_out])
     reference, detection = evaluate_ood(features, load_sounds(options.sounds))
     for target in TARGETS:
         more = {"temperature": info["temperature"], "pca_reference": reference} if target == "emotion" else {}

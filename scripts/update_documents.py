@@ -39,14 +39,15 @@ def pages():
         "docs/methods.md": {
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),
             "whisper_layers": parts.whisper_layers(), "deployed_selection": parts.deployed_selection(),
+            "fusion_scores": parts.fusion_scores(),
             "comparisons": parts.comparisons(),
             "other_speakers": parts.other_speakers(), "test_access": parts.test_access()},
         "docs/commands.md": {"hours": parts.hours(), "first_run": parts.first_run()},
         "models/README.md": {
             "model_files": parts.model_files(), "corpora": parts.corpora(), "recall": parts.recall(),
             "adaptation": parts.adaptation().replace(" to ", " and "), "shared_emotions": parts.shared_emotions(),
-            "held_out_mean": parts.held_out_mean(),
-            "gender_recall": parts.gender_recall(),
+            "held_out_mean": parts.held_out_mean(), "held_out_range": parts.held_out_range(),
+            "training_data": parts.training_data(), "gender_recall": parts.gender_recall(),
             "calibration": parts.calibration(), "robustness": parts.channel_robustness(),
             "enrollment": parts.enrollment(), "emodb": parts.emodb(), "encoder": parts.encoder(),
             "ood_detection": parts.ood_detection(), "ood_false_positives": parts.ood_false_positives(),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ser_utils import audio
 from ser_utils._utils import files
+from ser_utils._utils.inference import open_session
 
 ENCODER = files.ROOT / "models" / "whisper_encoder.onnx"
 REMEDY = ("restore it with `git checkout -- models`, or build it with `python scripts/build_whisper_encoder.py "
@@ -34,11 +35,7 @@ def load_encoder():
     IntegrityError
         If the file is missing or does not match its checksum.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(files.read_model(ENCODER, REMEDY), options, providers=["CPUExecutionProvider"])
+    return open_session(files.read_model(ENCODER, REMEDY))
 
 
 def compute_hidden_states(y, sr=SR):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ser_utils import whisper
 from ser_utils._utils.files import ROOT, printable, read_model
+from ser_utils._utils.inference import open_session
 
 MODELS_FOLDER = ROOT / "models"
 TARGETS = ("emotion", "gender")
@@ -53,13 +54,8 @@ class OnnxModel:
     """
 
     def __init__(self, content):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the matrices are small
         # optimization would take 25 ms when loading and save 0.5 ms per clip
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.session = open_session(content, optimize=False)
         entries = self.session.get_modelmeta().custom_metadata_map.items()
         self.metadata = {key: _decode_json(value) for key, value in entries}
 

@@ -64,10 +64,9 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
         `file`; `emotion` and `gender`; `class`, the most probable of the ten classes given the predicted gender, and
         `code`, its index (0–9); `probabilities` by emotion; `ood_score`, above 1 for recordings unlike the training
         clips (with "mfcc" also for 5 % of the clips of unseen speakers, with "whisper" for 0 to 35 % of the clips of an
-        unseen corpus); `warnings`, a list of sentences; and for long recordings `windows`, a
-        list of `start` in s, `emotion` and its `probability` of each
-        segment. Returns no prediction without speech: `windows` is then empty, and all other values but `file` and
-        `warnings` are None.
+        unseen corpus); `warnings`, a list of sentences; and for long recordings `windows`, a list of `start` in s,
+        `emotion` and its `probability` of each segment. Returns no prediction without speech: `windows` is then empty,
+        and all other values but `file` and `warnings` are None.
 
     Raises
     ------
@@ -108,9 +107,10 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
             prediction["warnings"].append(f"{prediction['emotion']} is not in the ten-class task; code "
                                           f"{prediction['code']} is that of the most probable of its five emotions")
     if len(segments) > 1:
+        emotions = [segment.output.emotion for segment in speech_segments]
         prediction["windows"] = [{"start": segment.start, "emotion": deployed.classes["emotion"][p.argmax()],
                                   "probability": round(float(p.max()), 6)}
-                                 for segment in speech_segments for p in (segment.output.emotion,)]
+                                 for segment, p in zip(speech_segments, emotions, strict=True)]
     return prediction
 
 
