@@ -250,11 +250,17 @@ def test_ablations_lead_from_a_plain_to_a_strong_network(base, last):
     assert final.network_.to_json() == strong.network_.to_json()
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("name", [name for name in ABLATIONS if not name.startswith("svm+")])
 def test_networks_of_ablations_accept_their_arguments(name):
     X = [np.zeros((8, 64), np.float32)] * 2
     model = get_model(name).build(0).set_params(epochs=0).fit(X, ["calm", "sad"])
     assert model.predict_proba(X).shape == (2, 2)
+
+
+def test_calibrations_of_the_svm_share_the_classifier():
+    temperature, sigmoid = (get_model(name).build(0)[-1] for name in ("svm", "svm+sigmoid"))
+    assert (temperature.method, sigmoid.method) == ("temperature", "sigmoid")
+    assert repr(temperature.set_params(method="sigmoid")) == repr(sigmoid)
 
 
 @pytest.mark.parametrize("name", ["nowhere:Model", "numpy:nothing", "sklearn.svm:LinearSVC",

@@ -165,15 +165,15 @@ def _import_estimator(name):
     return estimator, module.__file__ or __file__
 
 
-def _svc(C, gamma):
+def _svc(C, gamma, calibration="temperature"):
     """Balanced RBF-kernel SVM with probabilities; gamma times the number of features is comparable between inputs."""
     svc = SVC(C=C, gamma=gamma, class_weight="balanced")
-    # ensemble=False: one SVC fitted on all rows, its temperature fitted on out-of-fold decision values
-    return CalibratedClassifierCV(svc, ensemble=False, method="temperature")
+    # ensemble=False: one SVC fitted on all rows, the calibration fitted on out-of-fold decision values
+    return CalibratedClassifierCV(svc, ensemble=False, method=calibration)
 
 
-def _svm():
-    return functional_pipeline(_svc(C=10, gamma=0.3 / (3 * N_MFCC + 1)))
+def _svm(calibration="temperature"):
+    return functional_pipeline(_svc(C=10, gamma=0.3 / (3 * N_MFCC + 1), calibration=calibration))
 
 
 def _svm_opensmile(n_features):
@@ -254,7 +254,7 @@ MODELS = {spec.name: spec for spec in (
       for name, network in (("whisper_mlp", "mlp"), ("whisper_attention", "whisper_attention"))),
     ModelSpec("whisper_robust", AdaptiveLogisticRegression, "whisper+whisper_distorted", uses_metadata=True),
     ModelSpec("cnn_robust", _cnn_robust), ModelSpec("cnn_robust_gender", _cnn_robust_gender))}
-# The last step of each chain, five test-time warps, gives cnn_attention and crnn
+# The last step of each chain of networks, five test-time warps, gives cnn_attention and crnn
 ABLATIONS = {spec.name: spec for spec in (
     *_ablation("cnn", [("attention", {"network_kwargs": {"pooling": "attention"}}), *AUGMENT_STEPS,
                        ("prior", {"prior_correction": True}),
@@ -263,4 +263,5 @@ ABLATIONS = {spec.name: spec for spec in (
         ("conv", {"network": "crnn", "network_kwargs": {"residual": False, "pooling": "average"}, "epochs": 40,
                   "batch_size": 16}),
         ("residual", {"network_kwargs": {"pooling": "average"}}), ("attention", {"network_kwargs": None}),
-        ("augment", {"augment": asdict(AUGMENT)}), ("prior", {"prior_correction": True})]))}
+        ("augment", {"augment": asdict(AUGMENT)}), ("prior", {"prior_correction": True})]),
+    ModelSpec("svm+sigmoid", partial(_svm, "sigmoid")))}  # Platt scaling of each class
