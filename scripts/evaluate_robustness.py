@@ -71,13 +71,14 @@ def load_condition(condition, folder, clips):
         return np.split(archive["frames"], archive["offsets"][:-1]), archive["statistics"]
 
 
-def build_table(run, condition, clips, rows, p, classes, ood_score):
+def build_table(run, condition, clips, rows, p, classes, ood_score=None):
     """Build the predictions table of a condition from probabilities p [shape=(n_rows, n_classes)]."""
     p = pd.DataFrame(p, columns=list(classes)).reindex(columns=splits.sort_classes(classes))
     table = build_predictions_table(run, clips, rows, rows, p.round(4)).assign(
         train_corpus="multiple" if run.model == WHISPER_MODEL else "ravdess")
     table.insert(table.columns.get_loc("seed"), "condition", condition)
-    table.insert(table.columns.get_loc("label") + 1, "ood_score", np.round(ood_score, 3))
+    if ood_score is not None:
+        table.insert(table.columns.get_loc("label") + 1, "ood_score", np.round(ood_score, 3))
     return table
 
 
@@ -127,20 +128,25 @@ def evaluate_whisper(model, fold, features):
     return tables
 
 
+def fit_cnn(model, fold, features):
+    """Train a CNN on the RAVDESS clips without the test speakers of a fold; return it, the training and test rows."""
+    split = splits.speaker_independent(features.clips)[fold]
+    train = np.sort([*split.train, *split.validation])
+    y = splits.get_labels(features.clips).astype(str)[train]
+    return get_model(model).build(0).fit([features.sequences[row] for row in train], y), train, split.test
+
+
 def evaluate_cnn(model, fold, features):
     """Predictions tables of a fold by a CNN on MFCCs, trained on RAVDESS."""
     from export_onnx import compute_ood_reference, ood_distance
 
-    split = splits.speaker_independent(features.clips)[fold]
-    train = np.sort([*split.train, *split.validation])
-    sequences = features.sequences
-    X, y = [sequences[row] for row in train], splits.get_labels(features.clips).astype(str)[train]
-    classifier = get_model(model).build(0).fit(X, y)
+    classifier, train, test_rows = fit_cnn(model, fold, features)
     limit = load_model("mfcc").metadata["ood_limit"]
+    X = [features.sequences[row] for row in train]
     reference = compute_ood_reference(X, seed=fold)._replace(limit=limit)
     tables = []
     for condition, run in list_runs(model, fold):
-        sequences, test = select_test(condition, features, train, fold, split.test)
+        sequences, test = select_test(condition, features, train, fold, test_rows)
         ood_score = [ood_distance(mfcc_dynamics(x), reference) for x in sequences]
         tables.append(build_table(run, condition, features.clips, test, classifier.predict_proba(sequences),
                                   classifier.classes_, ood_score))
