@@ -22,8 +22,9 @@ test: .venv/ready  ## style, types, import layers, and the fast tests
 test-slow: .venv/ready  ## 2,000 malformed files, 60 kills, unusual environments, solutions; writes benchmarks/robustness.json
 	SER_FUZZ=2000 SER_KILLS=60 SER_RECORD=$(CURDIR)/benchmarks/robustness.json $(PY) -m pytest -m slow
 
-lab: .venv/ready  ## open JupyterLab
-	.venv/bin/jupyter lab --ip=127.0.0.1
+lab: .venv/ready  ## open JupyterLab with the first notebook
+	$(PY) -m jupyter trust notebooks/*.ipynb notebooks/solutions/*.ipynb > /dev/null  # else their players are silent
+	$(PY) -m jupyter lab --config=scripts/jupyterlab/jupyter_lab_config.py
 
 download: .venv/ready  ## download a dataset into data/raw (DATASET=ravdess, ravdess-song or emodb)
 	$(PY) -m ser_utils download $(DATASET)

@@ -1,8 +1,7 @@
 """Execute the notebooks and write them, with an index of results, as HTML pages to build/report.
 
-    python scripts/build_report.py [NOTEBOOK ...]              by default the numbered notebooks
-    python scripts/build_report.py --in-place [NOTEBOOK ...]   store the outputs in the notebooks themselves
-    python scripts/build_report.py --index-only                without the notebooks
+    python scripts/build_report.py [NOTEBOOK ...]    by default the numbered notebooks
+    python scripts/build_report.py --index-only      without the notebooks
 
 Two notebooks are executed at a time. The pages of the solutions show their stored outputs. The index shows the
 published results and the last run of `ser evaluate`.
@@ -10,63 +9,23 @@ published results and the last run of `ser evaluate`.
 
 import argparse
 import json
-import os
 import re
 import sys
-import warnings
 from html import escape
 from pathlib import Path
 
-from ser_utils._utils.files import ROOT
-from ser_utils._utils.parallel import parallel_map
+from execute_notebooks import NOTEBOOKS, execute_notebooks, list_notebooks
+
 from ser_utils.evaluation import metrics
 from ser_utils.evaluation.results import has_predictions, load_predictions, load_summary
 from ser_utils.evaluation.tables import result_tables
 
-NOTEBOOKS = ROOT / "notebooks"
 EXPERIMENT = Path("build/experiment")  # last run of `ser evaluate`
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Speech emotion recognition: results</title>
 <style>body { font-family: sans-serif; margin: 1rem } td, th { padding: 0 .5rem; text-align: right }</style>
 <main><h1>Speech emotion recognition: results</h1>
 """
-
-
-def list_notebooks():
-    """List the notebooks, then their solutions, in order."""
-    return sorted(NOTEBOOKS.glob("*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
-
-
-def execute_notebook(paths):
-    """Execute one notebook, given its path and that of the result, in its own folder; return its error, if any."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside papermill
-        import papermill
-
-    path, out = paths
-    os.environ["TQDM_DISABLE"] = "1"  # progress bars would be stored in the notebook
-    out.parent.mkdir(parents=True, exist_ok=True)
-    error = None
-    try:  # the kernel logs its own shutdown as an error, hence the log level
-        papermill.execute_notebook(path, out, cwd=path.parent, progress_bar=False,
-                                   extra_arguments=["--log-level=CRITICAL"])
-    except papermill.PapermillExecutionError as failure:
-        error = str(failure)
-    if out == path:
-        strip_metadata(out)
-    return error
-
-
-def strip_metadata(path):
-    """Remove from a notebook the metadata that differ between two executions."""
-    import nbformat
-
-    notebook = nbformat.read(path, nbformat.NO_CONVERT)
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-                         "language_info": {"name": "python"}}
-    for cell in notebook.cells:
-        cell.metadata = {name: cell.metadata[name] for name in ("tags", "alt") if cell.metadata.get(name)}
-    nbformat.write(notebook, path)
 
 
 def render_index(folder, pages=(), experiment=EXPERIMENT, results="ravdess"):
@@ -122,7 +81,6 @@ def main(arguments=None):
     """Run the command line; returns 1 if a notebook failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", nargs="*", type=Path)
-    parser.add_argument("--in-place", action="store_true", help="store the outputs in the notebooks, without report")
     parser.add_argument("--index-only", action="store_true", help="write the index without the notebooks")
     options = parser.parse_args(arguments)
     report, executed = Path("build/report"), Path("build/notebooks")
@@ -131,14 +89,9 @@ def main(arguments=None):
         return 0
     chosen = [path.resolve() for path in options.notebook]
     notebooks = chosen or sorted(NOTEBOOKS.glob("*.ipynb"))
-    outputs = [path if options.in_place else (executed / path.relative_to(NOTEBOOKS)).resolve() for path in notebooks]
-    errors = list(parallel_map(execute_notebook, list(zip(notebooks, outputs, strict=True)), desc="notebooks",
-                               unit="notebook", n_jobs=2))
-    if not options.in_place:
-        print(f"report: {render_report(chosen or list_notebooks(), executed, report)}")
-    print("".join(f"{path.stem} failed: {error}\n" for path, error in zip(notebooks, errors, strict=True) if error),
-          end="", file=sys.stderr)
-    return int(any(errors))
+    succeeded = execute_notebooks(notebooks, [(executed / path.relative_to(NOTEBOOKS)).resolve() for path in notebooks])
+    print(f"report: {render_report(chosen or list_notebooks(), executed, report)}")
+    return int(not succeeded)
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
 
     n = cm.sum(axis=1)
     values = 100 * cm / np.maximum(n, 1)[:, None] if normalize else cm
-    ax = _get_axes(ax, (2.0 + 0.58 * len(classes), 1.4 + 0.58 * len(classes)))
+    ax = _get_axes(ax, (2.1 + 0.6 * len(classes), 1.5 + 0.6 * len(classes)))
     image = ax.imshow(values, cmap=SEQUENTIAL_CMAP, vmin=0, vmax=100 if normalize else None)
     names = [name.replace("_", " ") for name in classes]
     ax.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
@@ -128,9 +128,9 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
         color = ("0.6" if cm[row, column] == 0 else
                  "black" if relative_luminance(image.to_rgba(values[row, column])) > 0.179 else "white")
         has_count = normalize and show_counts and cm[row, column] > 0
-        ax.text(column, row - 0.13 * has_count, text, ha="center", va="center", color=color, fontsize=10)
+        ax.text(column, row - 0.16 * has_count, text, ha="center", va="center", color=color, fontsize=10)
         if has_count:
-            ax.text(column, row + 0.24, f"({cm[row, column]:,})", ha="center", va="center", color=color, fontsize=7)
+            ax.text(column, row + 0.21, f"({cm[row, column]:,})", ha="center", va="center", color=color, fontsize=9)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, shrink=0.8, label="share of the true class (%)" if normalize else "clips")
     return ax
@@ -213,7 +213,7 @@ def plot_training_curves(histories, axes=None, chance=None):
         ax.xaxis.get_major_locator().set_params(integer=True)
     if chance is not None:
         axes[1].axhline(100 * chance, color="0.4", linewidth=1, linestyle=":", label="chance")
-    axes[1].legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return axes
 
 

@@ -113,15 +113,18 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """A JupyterLab server on a copy of the notebooks: address, token, folder."""
+    """The server of `make lab` on a trusted copy of the notebooks: address, token, folder."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks")
     settings = {f"JUPYTER_{name.upper()}_DIR": str(folder / name) for name in ("config", "data", "runtime")}
+    environment = os.environ | settings | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"}
+    subprocess.run([sys.executable, "-m", "jupyter", "trust", *map(str, folder.glob("notebooks/*.ipynb"))],
+                   check=True, capture_output=True, env=environment)
     server = subprocess.Popen(
-        [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+        [sys.executable, "-m", "jupyter", "lab", "--no-browser",
+         f"--config={ROOT / 'scripts' / 'jupyterlab' / 'jupyter_lab_config.py'}",
          f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True"],
-        stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT, start_new_session=True,
-        env=os.environ | settings | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"})
+        stdout=(folder / "log").open("w"), stderr=subprocess.STDOUT, start_new_session=True, env=environment)
     deadline = time.time() + 300
     while not list(folder.glob("runtime/jpserver-*-open.html")):  # written when the server listens
         if server.poll() is not None or time.time() > deadline:

@@ -1,13 +1,17 @@
-"""The committed notebooks: executed once from top to bottom, without errors or traces of a machine."""
+"""The committed notebooks: executed once from top to bottom, without errors or traces of a machine; figures described.
 
+Their outputs and the numbers stated in their text are compared when pytest runs them (nbval, conftest.py).
+"""
+
+import base64
 import re
 
 import build_report
+import execute_notebooks
 import nbformat
 import pytest
 
-NOTEBOOKS = build_report.list_notebooks()
-KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+NOTEBOOKS = execute_notebooks.list_notebooks()
 EXEMPT = {"nbval-ignore-output", "nbval-skip", "raises-exception"}
 MACHINE_TRACES = re.compile(r"/(home|root|tmp|work|usr|opt|Users)/|[A-Z]:\\| at 0x[0-9a-f]")
 
@@ -16,7 +20,7 @@ def get_code_cells(path):
     return [cell for cell in nbformat.read(path, nbformat.NO_CONVERT).cells if cell.cell_type == "code"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(build_report.NOTEBOOKS).as_posix())
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.relative_to(execute_notebooks.NOTEBOOKS).as_posix())
 def test_notebook_is_executed_in_order_without_errors(path):
     code = get_code_cells(path)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -35,16 +39,37 @@ def test_few_cells_are_exempt_from_output_checks():
     assert sum(bool(EXEMPT & set(cell.metadata.get("tags", []))) for cell in cells) <= 0.05 * len(cells)
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_figure_has_an_alternative_text_of_its_own(path):
+    outputs = [output for cell in get_code_cells(path) for output in cell.outputs
+               if "image/png" in output.get("data", {})]
+    texts = [output.metadata.get("image/png", {}).get("alt", "") for output in outputs]
+    assert all(len(text) >= 40 for text in texts), texts
+    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("path", sorted(execute_notebooks.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_starts_with_the_roadmap_and_states_numbers(path):
+    notebook = nbformat.read(path, 4)
+    image = notebook.cells[0].attachments["roadmap.svg"]["image/svg+xml"]
+    assert base64.b64decode("".join(image)).decode() == execute_notebooks.draw_roadmap(int(path.stem[:2]))
+    assert len(execute_notebooks.list_numbers(notebook)) >= 10
+    stated = re.compile(r"\b\d+\.\d %|\b\d+\.\d points")  # results have a decimal place; constants have no unit
+    assert not [match for cell in notebook.cells if cell.cell_type == "markdown"
+                for match in stated.findall(execute_notebooks.MARKER.sub("", cell.source)) if match != "12.5 %"]
+
+
 def write_notebook(path, *sources, **metadata):
     cells = [nbformat.v4.new_code_cell(source, id=f"c{i}", metadata=metadata) for i, source in enumerate(sources)]
     title = nbformat.v4.new_markdown_cell("# 99 Title", id="title")
-    nbformat.write(nbformat.v4.new_notebook(cells=[title, *cells], metadata=KERNEL), path)
+    nbformat.write(nbformat.v4.new_notebook(cells=[title, *cells], metadata=execute_notebooks.METADATA), path)
     return path
 
 
 def test_build_report_keeps_going_after_a_failing_notebook(tmp_path, capsys, monkeypatch):
     write_notebook(tmp_path / "99_broken.ipynb", "print('before')", "1 / 0")
     monkeypatch.setattr(build_report, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(execute_notebooks, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(build_report, "has_predictions", lambda *_: False)  # tested in test_report.py
     monkeypatch.chdir(tmp_path)
     assert build_report.main([]) == 1
@@ -55,11 +80,24 @@ def test_build_report_keeps_going_after_a_failing_notebook(tmp_path, capsys, mon
     assert (tmp_path / "build" / "report" / "index.html").is_file()
 
 
-def test_in_place_execution_is_reproducible(tmp_path):
+def test_execution_is_reproducible_and_fills_in_alternative_texts(tmp_path):
     path = write_notebook(tmp_path / "01_small.ipynb", "2 + 2", alt="four", collapsed=True)
     contents = []
     for _ in range(2):
-        assert build_report.main(["--in-place", str(path)]) == 0
+        assert execute_notebooks.main([str(path)]) == 0
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
     assert get_code_cells(path)[0].metadata == {"alt": "four"}
+
+
+def test_execution_fills_in_stated_numbers_and_reports_those_that_fail(tmp_path, capsys):
+    path = write_notebook(tmp_path / "01_small.ipynb", "uar = {'cnn': 0.5644}")
+    notebook = nbformat.read(path, 4)
+    notebook.cells[0].source = "The CNN reaches <!-- {100 * uar['cnn']:.1f} -->?<!-- / --> %."
+    nbformat.write(notebook, path)
+    assert execute_notebooks.main([str(path)]) == 0
+    assert "-->56.4<!-- / --> %" in nbformat.read(path, 4).cells[0].source
+    notebook.cells[0].source = "The LSTM reaches <!-- {uar['lstm']:.1f} -->?<!-- / --> %."
+    nbformat.write(notebook, path)
+    assert execute_notebooks.main([str(path)]) == 1
+    assert "KeyError: 'lstm'" in capsys.readouterr().err

@@ -4,13 +4,14 @@ import json
 import re
 
 import build_report
+import execute_notebooks
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from ser_utils.evaluation.results import load_predictions, save_predictions
 
-NOTEBOOKS = build_report.list_notebooks()
-RENDERED = [build_report.NOTEBOOKS / f"{name}.ipynb" for name in ("01_data_exploration", "05_live_voice")]
+NOTEBOOKS = execute_notebooks.list_notebooks()
+RENDERED = [execute_notebooks.NOTEBOOKS / f"{name}.ipynb" for name in ("01_data_exploration", "05_live_voice")]
 NAMES = ["index.html", *(path.with_suffix(".html").name for path in RENDERED)]
 
 
@@ -32,7 +33,7 @@ def report(tmp_path_factory, predictions):
     """The folder of a report on two committed notebooks and an experiment."""
     folder = tmp_path_factory.mktemp("report")
     save_experiment(folder, predictions)
-    build_report.render_report(RENDERED, build_report.NOTEBOOKS, folder, folder)
+    build_report.render_report(RENDERED, execute_notebooks.NOTEBOOKS, folder, folder)
     return folder
 
 
@@ -49,7 +50,7 @@ def test_page_contacts_no_other_host_and_index_is_accessible(name, report, chrom
 
 
 def test_links_lead_to_pages_of_the_report(report):
-    pages = {path.relative_to(build_report.NOTEBOOKS).with_suffix(".html").as_posix() for path in NOTEBOOKS}
+    pages = {path.relative_to(execute_notebooks.NOTEBOOKS).with_suffix(".html").as_posix() for path in NOTEBOOKS}
     for name in NAMES:
         links = set(re.findall(r'<a [^>]*href="(?!http)([^"#]+)', (report / name).read_text(encoding="utf-8")))
         assert {link for link in links if not (report / link).is_file()} <= pages

@@ -1,0 +1,212 @@
+"""Execute notebooks in place: outputs, numbers stated in the text, alternative texts of figures, roadmap.
+
+    python scripts/execute_notebooks.py [NOTEBOOK ...]    by default the seven notebooks and their solutions
+
+A result stated in Markdown is marked with the expression that computes it, an f-string without quotes:
+
+    The CNN reaches <!-- {100 * uar["cnn"]:.1f} -->56.4<!-- / --> % UAR.
+
+The expressions are evaluated in the kernel after the last cell. The alternative text of a figure is the metadata entry
+"alt" of its code cell. Both are checked when nbval runs the notebooks (conftest.py) and by tests/test_notebooks.py.
+"""
+
+import argparse
+import base64
+import json
+import os
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+from ser_utils._utils.files import ROOT, write_atomic
+from ser_utils._utils.parallel import parallel_map
+
+NOTEBOOKS = ROOT / "notebooks"
+MARKER = re.compile(r"<!-- (.*?) -->(.*?)<!-- / -->", re.DOTALL)
+ERROR = re.compile(r"\w+(Error|Exception|Exit|Interrupt): ")
+METADATA = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"}}  # the rest differs between Python versions
+ROADMAP = ("Data\nexploration", "MFCC\nextraction", "Model\ncomparison", "Evaluation", "Live\nvoice",
+           "Cross-corpus\nevaluation", "Attribution")
+
+
+def list_notebooks():
+    """List the notebooks, then their solutions, in order."""
+    return sorted(NOTEBOOKS.glob("*.ipynb")) + sorted((NOTEBOOKS / "solutions").glob("*.ipynb"))
+
+
+def list_numbers(notebook):
+    """List expression and stated value of each marked number of a notebook."""
+    return [(match[1], match[2]) for cell in notebook.cells if cell.cell_type == "markdown"
+            for match in MARKER.finditer(cell.source)]
+
+
+def evaluation_code(expressions):
+    """Write code that prints the values of expressions, or their errors, as one line of JSON."""
+    return f"""
+def _evaluate(expression):
+    try:
+        return eval('f\"\"\"' + expression + '\"\"\"', globals())
+    except Exception as error:
+        return f"{{type(error).__name__}}: {{error}}"
+
+import json
+print(json.dumps({{expression: _evaluate(expression) for expression in {sorted(expressions)!r}}}))
+"""
+
+
+def fill_numbers(source, values):
+    """Replace the numbers stated in a Markdown text.
+
+    Parameters
+    ----------
+    source : str
+    values : dict of str to str
+        As `evaluate_numbers` returns them.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> fill_numbers("UAR <!-- {uar:.1f} -->?<!-- / --> %", {"{uar:.1f}": "56.4"})
+    'UAR <!-- {uar:.1f} -->56.4<!-- / --> %'
+    """
+    return MARKER.sub(lambda match: f"<!-- {match[1]} -->{values[match[1]]}<!-- / -->", source)
+
+
+def draw_roadmap(current):
+    """Draw the seven notebooks as boxes in a row, with one of them filled.
+
+    Parameters
+    ----------
+    current : int
+        Number of the notebook, from 1.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    parts = ['<svg xmlns="http://www.w3.org/2000/svg" width="770" height="64" viewBox="0 0 770 64" '
+             'font-family="sans-serif" text-anchor="middle"><rect width="770" height="64" fill="white"/>']
+    for number, title in enumerate(ROADMAP, 1):
+        x, is_current = 110 * (number - 1) + 5, number == current
+        fill, color, weight = ("#0072B2", "white", "bold") if is_current else ("#EEEEEE", "#222222", "normal")
+        parts.append(f'<rect x="{x}" y="4" width="98" height="56" rx="5" fill="{fill}" stroke="#666666"/>')
+        lines = [f"{number:02}", *title.split("\n")]
+        parts += [f'<text x="{x + 49}" y="{36 - 8 * len(lines) + 16 * index}" font-size="13" fill="{color}" '
+                  f'font-weight="{weight}">{escape(line)}</text>' for index, line in enumerate(lines, 1)]
+        if number > 1:
+            parts.append(f'<path d="M{x - 11} 28 l7 4 l-7 4 z" fill="#666666"/>')
+    return "".join([*parts, "</svg>\n"])
+
+
+def add_roadmap(notebook, number):
+    """Attach the roadmap to the first cell that refers to it."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and "(attachment:roadmap.svg)" in cell.source:
+            image = base64.b64encode(draw_roadmap(number).encode()).decode()
+            cell.attachments = {"roadmap.svg": {"image/svg+xml": image}}
+
+
+def add_alternative_texts(notebook):
+    """Copy the alternative text of each code cell to its figures, as `IPython.display.Image(alt=...)` stores it."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}) and cell.metadata.get("alt"):
+                output.metadata.setdefault("image/png", {})["alt"] = cell.metadata["alt"]
+
+
+def strip_metadata(notebook):
+    """Remove the metadata that differ between two executions."""
+    notebook.metadata = METADATA
+    for cell in notebook.cells:
+        cell.metadata = {name: cell.metadata[name] for name in ("tags", "alt") if cell.metadata.get(name)}
+
+
+def execute_notebook(paths):
+    """Execute one notebook in its own folder.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        The notebook, and where to write the executed one.
+
+    Returns
+    -------
+    str or None
+        Message of the first error. The outputs up to it are written.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    path, out = paths
+    os.environ["TQDM_DISABLE"] = "1"  # progress bars would be stored in the notebook
+    notebook, error = nbformat.read(path, 4), None
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False,
+                            extra_arguments=["--log-level=CRITICAL"],  # a kernel logs its own shutdown as an error
+                            resources={"metadata": {"path": str(path.parent)}})
+    with client.setup_kernel():
+        try:
+            for index, cell in enumerate(notebook.cells):
+                client.execute_cell(cell, index)
+            error = _fill_all_numbers(notebook, client)
+        except CellExecutionError as failure:
+            error = str(failure)
+    if path.stem[:2].isdigit():
+        add_roadmap(notebook, int(path.stem[:2]))
+    add_alternative_texts(notebook)
+    if out == path:
+        strip_metadata(notebook)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, nbformat.writes(notebook).encode() + b"\n")
+    return error
+
+
+def _fill_all_numbers(notebook, client):
+    """Fill in the numbers stated in an executed notebook; return a message on those that cannot be computed."""
+    import nbformat
+
+    notebook.cells.append(nbformat.v4.new_code_cell(evaluation_code({name for name, _ in list_numbers(notebook)})))
+    client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+    values = json.loads(notebook.cells.pop().outputs[0].text)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = fill_numbers(cell.source, values)
+    failures = [f"{{{name}}}: {value}" for name, value in values.items() if ERROR.match(value)]
+    return f"numbers stated in the text cannot be computed: {'; '.join(failures)}" if failures else None
+
+
+def execute_notebooks(notebooks, outputs):
+    """Execute notebooks, two at a time; print the errors.
+
+    Parameters
+    ----------
+    notebooks, outputs : sequence of Path
+
+    Returns
+    -------
+    bool
+        Whether all of them ran.
+    """
+    errors = list(parallel_map(execute_notebook, list(zip(notebooks, outputs, strict=True)), desc="notebooks",
+                               unit="notebook", n_jobs=2))
+    print("".join(f"{path.stem} failed: {error}\n" for path, error in zip(notebooks, errors, strict=True) if error),
+          end="", file=sys.stderr)
+    return not any(errors)
+
+
+def main(arguments=None):
+    """Run the command line; returns 1 if a notebook failed, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebook", nargs="*", type=Path)
+    notebooks = [path.resolve() for path in parser.parse_args(arguments).notebook] or list_notebooks()
+    return int(not execute_notebooks(notebooks, notebooks))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
