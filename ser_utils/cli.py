@@ -167,20 +167,24 @@ def _predict(options):
     import json
 
     from ser_utils import audio
-    from ser_utils.live import predictor
+    from ser_utils.live import predictor, stream
 
-    predictions = []
+    predictions, n_skipped = [], 0
     for file in options.file:
         try:
-            predictions.append(predictor.predict(file, model=options.model))
+            if options.stream:
+                for window in stream.predict_stream(file, options.model):
+                    print(json.dumps({"file": file, **window}), flush=True)
+            else:
+                predictions.append(predictor.predict(file, model=options.model))
+                if options.json:
+                    print(json.dumps(predictions[-1]), flush=True)
         except audio.AudioError as error:
             print(f"skipped: {error}", file=sys.stderr)
-        else:
-            if options.json:
-                print(json.dumps(predictions[-1]), flush=True)
+            n_skipped += 1
     if predictions and not options.json:
         print(predictor.format_predictions(predictions))
-    return int(len(predictions) < len(options.file))
+    return int(n_skipped > 0)
 
 
 def _audit(options):
@@ -245,12 +249,16 @@ COMMANDS: dict[str, tuple] = {  # function, summary, examples, arguments
             "--jobs": JOBS, "--scheduler": SCHEDULER}),
     "predict": (
         _predict, "predict the emotion in recordings",
-        "  ser predict recording.wav\n  ser predict --json --model mfcc *.flac", {
+        "  ser predict recording.wav\n  ser predict --json --model mfcc *.flac\n"
+        "  ser predict --stream interview.mp3 > windows.jsonl", {
             "file": {"nargs": "+", "metavar": "FILE", "help": "WAV, FLAC, OGG or MP3, 0.3 s to one hour"},
             "--model": {"default": "whisper", "choices": ["whisper", "mfcc"],
                         "help": "classifiers on the pretrained Whisper encoder, trained on five corpora (default), or "
                                 "CNNs on MFCCs, trained on RAVDESS"},
-            "--json": {"action": "store_true", "help": "print one JSON object per line and file"}}),
+            "--json": {"action": "store_true", "help": "print one JSON object per line and file"},
+            "--stream": {"action": "store_true",
+                         "help": "print one JSON object per line and window of 3 s, every 0.5 s; for files of any "
+                                 "length"}}),
     "audit": (
         _audit, "check a train/test split for data leakage",
         "  ser audit train.csv test.csv\n  ser audit clips.csv   (with a column subset)", {

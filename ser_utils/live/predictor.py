@@ -30,7 +30,7 @@ FIVE_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:
 
 
 @dataclass
-class _Segment:
+class Segment:
     """A part of a recording; no speech duration and no output where it is silent or too short."""
 
     start: float  # s
@@ -90,7 +90,7 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
     deployed, is_file = load_model(model), isinstance(source, str | Path)
     speaker_stats = None if speaker_stats is None else deployed.check_stats(speaker_stats)
     blocks = _show_progress(_split_segments(source, sr), Path(source).name if is_file else "samples")
-    segments = [_predict_segment(deployed, start, block, rate, speaker_stats) for start, block, rate in blocks]
+    segments = [predict_segment(deployed, start, block, rate, speaker_stats) for start, block, rate in blocks]
     pause_peak = max(segment.peak for segment in segments) * 10 ** (PAUSE_THRESHOLD_DB / 20)
     speech_segments = [segment for segment in segments if segment.speech_duration and segment.peak > pause_peak]
     prediction = {"file": str(source) if is_file else "samples", "emotion": None, "gender": None, "code": None,
@@ -150,6 +150,70 @@ def enroll_speaker(recordings, model="whisper"):
     if not speech:
         raise ValueError("these recordings contain no speech; record a neutral sentence")
     return load_model(model).compute_speaker_stats(speech)
+
+
+def predict_segment(deployed, start, block, sr, speaker_stats=None):
+    """Predict one segment of a recording.
+
+    Parameters
+    ----------
+    deployed : WhisperModel or MFCCModel
+    start : float
+        Start of the segment in s.
+    block : np.ndarray [shape=(n, n_channels)]
+        Samples.
+    sr : int
+        Sampling rate in Hz.
+    speaker_stats : np.ndarray, optional
+        See `predict`.
+
+    Returns
+    -------
+    Segment
+    """
+    y, channel_peak = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
+    clipping_level = np.where(channel_peak > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * channel_peak, np.inf)
+    clipped_fraction = np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0)
+    segment = Segment(start, len(block) / sr, _peak(y), clipped_fraction)
+    if segment.peak < MIN_PEAK or segment.duration < MIN_DURATION:
+        return segment
+    speech = audio.trim(y)
+    segment.speech_duration = len(speech) / SR
+    segment.output = deployed.predict(speech, speaker_stats)
+    return segment
+
+
+def check_samples(y, sr):
+    """Check samples and convert them to float32 with full scale 1.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,) or (n, n_channels)]
+        Of any numeric type.
+    sr : int
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    np.ndarray [shape=(n, n_channels)]
+
+    Raises
+    ------
+    ValueError
+        If the sampling rate, type, shape or values are not valid.
+    """
+    if not isinstance(sr, int | float | np.number) or not 100 <= sr <= 1e6:
+        raise ValueError(f"sr={sr!r} is not a sampling rate; pass that of the samples, in Hz")
+    y = np.asarray(y)
+    y = y[:, None] if y.ndim == 1 else y
+    if y.dtype.kind not in "fiu" or y.ndim != 2 or not y.size or y.shape[1] > y.shape[0]:
+        raise ValueError(f"samples are {y.dtype} of shape {y.shape}; pass numbers, (n,) or (n, n_channels)")
+    if y.dtype.kind != "f":
+        y = y / 2.0 ** (8 * y.dtype.itemsize - 1) - (y.dtype.kind == "u")
+    y = y.astype(np.float32)
+    if not np.abs(y).max() <= 1e30:
+        raise ValueError("samples contain NaN, infinite or huge values; record them again")
+    return y
 
 
 def decode_probabilities(emotion, gender):
@@ -217,7 +281,7 @@ def format_predictions(predictions):
 def _split_segments(source, sr):
     """Yield (start in s, samples [shape=(n, n_channels)], sr) of each segment of a file or array."""
     if not isinstance(source, str | Path):
-        rest = [_check_samples(source, sr)]
+        rest = [check_samples(source, sr)]
 
         def read(n):
             block, rest[0] = rest[0][:n], rest[0][n:]
@@ -249,22 +313,6 @@ def _show_progress(segments, name):
                         disable=None)
 
 
-def _check_samples(y, sr):
-    """Check and convert samples of any numeric type to float32 [shape=(n, n_channels)] with full scale 1."""
-    if not isinstance(sr, int | float | np.number) or not 100 <= sr <= 1e6:
-        raise ValueError(f"sr={sr!r} is not a sampling rate; pass that of the samples, in Hz")
-    y = np.asarray(y)
-    y = y[:, None] if y.ndim == 1 else y
-    if y.dtype.kind not in "fiu" or y.ndim != 2 or not y.size or y.shape[1] > y.shape[0]:
-        raise ValueError(f"samples are {y.dtype} of shape {y.shape}; pass numbers, (n,) or (n, n_channels)")
-    if y.dtype.kind != "f":
-        y = y / 2.0 ** (8 * y.dtype.itemsize - 1) - (y.dtype.kind == "u")
-    y = y.astype(np.float32)
-    if not np.abs(y).max() <= 1e30:
-        raise ValueError("samples contain NaN, infinite or huge values; record them again")
-    return y
-
-
 def _normalize_input(block, sr):
     """Mono at 16 kHz without DC, peak at most 1."""
     y = audio.resample(audio.to_mono(block), sr, SR)
@@ -274,19 +322,6 @@ def _normalize_input(block, sr):
 
 def _peak(y):
     return float(np.abs(y).max(initial=0))
-
-
-def _predict_segment(deployed, start, block, sr, speaker_stats):
-    y, channel_peak = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
-    clipping_level = np.where(channel_peak > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * channel_peak, np.inf)
-    clipped_fraction = np.mean(np.abs(block) >= clipping_level, axis=0).max(initial=0)
-    segment = _Segment(start, len(block) / sr, _peak(y), clipped_fraction)
-    if segment.peak < MIN_PEAK or segment.duration < MIN_DURATION:
-        return segment
-    speech = audio.trim(y)
-    segment.speech_duration = len(speech) / SR
-    segment.output = deployed.predict(speech, speaker_stats)
-    return segment
 
 
 def _collect_warnings(segments, speech_segments):
