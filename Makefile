@@ -4,7 +4,7 @@ DATASET ?= ravdess
 .DEFAULT_GOAL := help
 # keep freed memory in the process: an epoch of cnn_attention then takes 20 % less CPU time (glibc)
 export MALLOC_TOP_PAD_ := 134217728
-.PHONY: help run test test-slow lab download extract reproduce bench
+.PHONY: help run test test-slow lab web download extract reproduce bench
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -25,6 +25,9 @@ test-slow: .venv/ready  ## 2,000 malformed files, 60 kills, unusual environments
 lab: .venv/ready  ## open JupyterLab with the first notebook
 	$(PY) -m jupyter trust notebooks/*.ipynb notebooks/solutions/*.ipynb > /dev/null  # else their players are silent
 	$(PY) -m jupyter lab --config=scripts/jupyterlab/jupyter_lab_config.py
+
+web: .venv/ready  ## serve the live page on localhost:8000: emotion over time from microphone or file, in the browser
+	$(PY) scripts/build_web.py --serve
 
 download: .venv/ready  ## download a dataset into data/raw (DATASET=ravdess, ravdess-song or emodb)
 	$(PY) -m ser_utils download $(DATASET)

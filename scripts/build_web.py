@@ -1,0 +1,109 @@
+"""Build the live page into build/web: the files of web/, the deployed models, sample recordings, checksums.
+
+    python scripts/build_web.py [--serve] [--port 8000]
+
+The page is static and works under any path. `--serve` serves it on localhost.
+"""
+
+import argparse
+import functools
+import hashlib
+import http.server
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from ser_utils._utils.files import ROOT
+from ser_utils.datasets.core import SAMPLES, load_clips
+from ser_utils.live.deployed import MODELS_FOLDER, load_model
+
+WEB = ROOT / "web"
+RUNTIME = "vendor/onnxruntime/ort-wasm-simd-threaded.wasm.gz"
+FILES = {"whisper": {"encoder": "whisper_encoder.onnx", "emotion": "whisper_emotion.onnx",
+                     "gender": "whisper_gender.onnx"},
+         "mfcc": {"emotion": "mfcc_emotion.onnx", "gender": "mfcc_gender.onnx"}}
+SPEAKER = "03"  # of the sample recordings
+
+
+def describe_file(folder, path, **entries):
+    """Path, size in bytes and SHA-256 of a file of the page."""
+    content = (folder / path).read_bytes()
+    return {**entries, "path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def describe_models(folder):
+    """Files, classes and reference statistics of the models, which the browser cannot read from the ONNX files."""
+    models = {}
+    for name, files in FILES.items():
+        deployed = load_model(name)
+        keys = {"whisper": ("neutral_mean", "adaptation_weight"), "mfcc": ("neutral_mean_std",)}[name]
+        models[name] = {
+            "files": [describe_file(folder, f"models/{file}", role=role) for role, file in files.items()],
+            "classes": deployed.classes, **{key: deployed.metadata[key] for key in keys}}
+    return models
+
+
+def build(folder):
+    """Build the page.
+
+    Parameters
+    ----------
+    folder : Path
+        Replaced if it exists.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(WEB, folder)
+    (folder / "models").mkdir()
+    for file in {"README.md", *(file for files in FILES.values() for file in files.values())}:
+        shutil.copyfile(MODELS_FOLDER / file, folder / "models" / file)
+    samples = load_clips(SAMPLES).query("speaker == @SPEAKER")
+    (folder / "samples").mkdir()
+    shutil.copyfile(SAMPLES.parent / "LICENSE.md", folder / "samples" / "LICENSE.md")
+    for file in samples["file"]:
+        shutil.copyfile(SAMPLES / file, folder / "samples" / Path(file).name)
+    info = {"runtime": describe_file(folder, RUNTIME), "models": describe_models(folder),
+            "samples": [{"title": emotion, "path": f"samples/{Path(file).name}"}
+                        for emotion, file in zip(samples["emotion"], samples["file"], strict=True)]}
+    (folder / "models.json").write_text(json.dumps(info), encoding="utf-8")
+    add_service_worker(folder)
+    return folder
+
+
+def add_service_worker(folder):
+    """Fill in the version and the files that the service worker stores at once: all but runtime, models, samples."""
+    shell = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+                   and path.suffix in {".html", ".css", ".js", ".mjs", ".svg", ".json"} and path.name != "sw.js")
+    digest = hashlib.sha256(b"".join((folder / path).read_bytes() for path in shell)).hexdigest()[:12]
+    worker = folder / "sw.js"
+    text = worker.read_text(encoding="utf-8").replace("VERSION", digest)
+    worker.write_text(text.replace("SHELL_FILES", json.dumps(["./", *shell])), encoding="utf-8")
+
+
+def main(arguments=None):
+    """Build the page, and serve it with --serve."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/web"))
+    parser.add_argument("--serve", action="store_true")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args(arguments)
+    folder = build(options.out)
+    print(f"live page: {folder / 'index.html'}")
+    if options.serve:
+        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler) as server:
+            print(f"open http://localhost:{server.server_port}, end with Ctrl-C")
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""The live page in Chromium: Python's predictions, bad input, no other host, offline, accessibility."""
+
+import functools
+import http.server
+import json
+import threading
+
+import build_web
+import numpy as np
+import pytest
+import soundfile
+from axe_playwright_python.sync_playwright import Axe
+
+from ser_utils import audio
+from ser_utils.datasets.core import SAMPLES
+from ser_utils.live import predict_stream
+
+SAMPLE = SAMPLES / "Actor_03" / "03-01-05-01-01-01-03.flac"
+TIMEOUT = 180_000  # ms, on a busy machine
+# The int8 encoder amplifies differences of 1e-6 between the samples; the MFCC model has no quantized layer
+ATOL = {"whisper": 0.02, "mfcc": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Folder of the page, and its address below a sub-path."""
+    root = tmp_path_factory.mktemp("site")
+    folder = build_web.build(root / "docs" / "live")
+    handler = functools.partial(QuietHandler, directory=root)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/docs/live/"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def open_page(site, chromium):
+    """A function that opens the page in a new browser context, with Chromium's arguments."""
+    contexts = []
+
+    def start(*arguments, **options):
+        contexts.append(chromium(*arguments).new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(TIMEOUT)
+        page.goto(site[1])
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+
+
+def classify_sample(page, model="mfcc", n=3):
+    """Classify the sample and return its first windows."""
+    page.check(f"input[value={model}]")
+    page.wait_for_selector("#loading", state="hidden")
+    page.evaluate("() => { window.ser.windows = [] }")
+    page.select_option("#sample", label="angry")
+    page.click("#play-sample")
+    return wait_for_windows(page, n)
+
+
+def wait_for_windows(page, n):
+    page.wait_for_function("n => window.ser.windows.length >= n", arg=n)
+    return page.evaluate("() => window.ser.windows")
+
+
+def assert_equal_windows(windows, expected, atol):
+    for window, reference in zip(windows, expected, strict=True):
+        assert window["start"] == reference["start"]
+        assert (window["class"], window["code"], window["abstention"]) == (
+            reference["class"], reference["code"], reference["abstention"])
+        np.testing.assert_allclose([window["probabilities"][name] for name in reference["probabilities"]],
+                                   list(reference["probabilities"].values()), atol=atol)
+
+
+@pytest.mark.parametrize("model", ["mfcc", "whisper"])
+def test_sample_and_dropped_file_are_classified_as_in_python(model, open_page, tmp_path):
+    page, expected, requests = open_page(), list(predict_stream(SAMPLE, model)), []
+    page.on("request", lambda request: requests.append(request.url))
+    assert_equal_windows(classify_sample(page, model), expected, ATOL[model])
+    y = audio.load(SAMPLE)
+    soundfile.write(tmp_path / "angry.wav", y, 16000)
+    page.evaluate("() => { window.ser.windows = [] }")
+    content = list((tmp_path / "angry.wav").read_bytes())
+    page.evaluate("""content => {
+        const transfer = new DataTransfer()
+        transfer.items.add(new File([new Uint8Array(content)], 'angry.wav'))
+        document.dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, cancelable: true, bubbles: true})) }""",
+                  content)
+    assert_equal_windows(wait_for_windows(page, 3), expected, ATOL[model])
+    assert page.inner_text("#code") == "5 male angry"
+    assert all(url.startswith((page.url, "blob:")) for url in requests)
+
+
+def test_microphone_gives_the_predictions_of_python(open_page, tmp_path):
+    y = audio.resample(audio.trim(audio.load(SAMPLE)), 16000, 48000)
+    silence = np.zeros(48000 * 3 // 2)
+    soundfile.write(tmp_path / "speech.wav", np.concatenate([silence, y, silence]), 48000, subtype="FLOAT")
+    page = open_page("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+                     f"--use-file-for-fake-audio-capture={tmp_path / 'speech.wav'}", permissions=["microphone"])
+    page.check("input[value=mfcc]")
+    page.click("#microphone")
+    windows = wait_for_windows(page, 14)
+    page.click("#microphone")
+    spoken = [window for window in windows if window["probabilities"]]
+    soundfile.write(tmp_path / "trimmed.wav", y, 48000, subtype="FLOAT")
+    (expected,) = predict_stream(tmp_path / "trimmed.wav", "mfcc")
+    differences = [max(abs(window["probabilities"][name] - p) for name, p in expected["probabilities"].items())
+                   for window in spoken]
+    assert min(differences) < 0.02  # windows that contain the whole sentence
+    assert page.evaluate("() => window.ser.lost") == 0
+    assert page.inner_text("#level-text") == "no input"
+
+
+def test_bad_input_is_explained_and_the_page_keeps_working(open_page, site, tmp_path):
+    page = open_page("--use-fake-device-for-media-stream")
+    page.check("input[value=mfcc]")
+    for name, content, message in (("text.wav", b"no audio", "cannot decode"), ("empty.wav", b"", "file is empty")):
+        (tmp_path / name).write_bytes(content)
+        page.set_input_files("#file", tmp_path / name)
+        page.wait_for_function("text => document.getElementById('error').innerText.includes(text)", arg=message)
+    page.click("#microphone")  # permission is denied in headless Chromium
+    page.wait_for_function("() => document.getElementById('error').innerText.includes('denied')")
+    classify_sample(page)
+    assert page.locator("#error").is_hidden()
+
+
+def test_altered_model_is_refused(open_page):
+    page = open_page(service_workers="block")
+    page.route("**/models/mfcc_emotion.onnx", lambda route: route.fulfill(body=b"altered"))
+    page.check("input[value=mfcc]")
+    page.wait_for_function("() => document.getElementById('error').innerText.includes('wrong checksum')")
+    page.unroute("**/models/mfcc_emotion.onnx")
+    classify_sample(page)
+
+
+def test_page_works_offline_after_the_first_use(open_page):
+    page = open_page()
+    page.wait_for_function("() => navigator.serviceWorker.controller")
+    expected = classify_sample(page)
+    page.reload()
+    classify_sample(page)  # now through the service worker
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert classify_sample(page) == expected
+
+
+def test_own_confusion_matrix_and_its_download(open_page, tmp_path):
+    y = audio.resample(audio.trim(audio.load(SAMPLE)), 16000, 48000)
+    soundfile.write(tmp_path / "speech.wav", y, 48000, subtype="FLOAT")
+    page = open_page("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+                     f"--use-file-for-fake-audio-capture={tmp_path / 'speech.wav'}", permissions=["microphone"])
+    page.check("input[value=mfcc]")
+    page.wait_for_selector("#loading", state="hidden")
+    page.click("#enroll")
+    for number in (1, 2, 3):
+        page.wait_for_function(f"() => document.getElementById('prompt').innerText.includes('{number} of 3')")
+        stop_take(page, "#enroll")
+    page.wait_for_function("() => document.getElementById('prompt').innerText.includes('adapted')")
+    page.click("#trials")
+    for number in range(1, 9):
+        page.wait_for_function(f"() => document.getElementById('prompt').innerText.startsWith('{number}:')")
+        page.click("#next")
+        stop_take(page, "#next")
+    page.wait_for_function("() => document.getElementById('prompt').innerText.includes('All eight')")
+    cells = page.locator("#matrix tbody td").all_inner_texts()
+    assert sum(int(text) for text in cells if text) == 8
+    with page.expect_download() as download:
+        page.click("#download")
+    check_archive(download.value.path(), tmp_path)
+
+
+def stop_take(page, button):
+    """Stop a take after a second of sound has arrived."""
+    page.wait_for_function(f"() => document.querySelector('{button}').innerText === 'Stop'")
+    start = page.evaluate("() => window.ser.received()")
+    page.wait_for_function("start => window.ser.received() > start + 24000", arg=start)
+    page.click(button)
+
+
+def check_archive(path, folder):
+    import shutil
+    import zipfile
+
+    from ser_utils.datasets.core import EMOTIONS, load_clips
+
+    assert zipfile.ZipFile(path).testzip() is None
+    shutil.unpack_archive(path, folder / "takes", "zip")
+    clips = load_clips(folder / "takes" / "recordings" / "clips.csv", "custom")
+    assert sorted(clips["emotion"]) == sorted(EMOTIONS)
+    assert set(clips["speaker"]) == {"me"}
+    y, sr = audio.read(folder / "takes" / "recordings" / clips["file"].iloc[0])
+    assert sr == 16000
+    assert len(y) > sr
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_page_is_accessible_and_fits(scheme, width, open_page):
+    page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+    classify_sample(page)
+    violations = Axe().run(page)
+    assert violations.violations_count == 0, violations.generate_report()[:3000]
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+
+def test_files_are_described_and_small(site):
+    info = json.loads((site[0] / "models.json").read_text(encoding="utf-8"))
+    sizes = {name: info["runtime"]["size"] + sum(file["size"] for file in model["files"])
+             for name, model in info["models"].items()}
+    shell = sum(path.stat().st_size for path in site[0].rglob("*") if path.suffix in {".js", ".mjs", ".html", ".css"})
+    assert sizes["whisper"] + shell < 45e6
+    assert sizes["mfcc"] + shell < 15e6

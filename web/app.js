@@ -1,0 +1,306 @@
+// Connects inputs, classifier and views.
+
+import { ProbabilityView, SignalView, emotionColor } from "./charts.js";
+import { Classifier } from "./classifier.js";
+import { MelSpectrogram, SR, peakOf } from "./dsp.js";
+import { Microphone, explain, readFile } from "./input.js";
+import { EMOTIONS, PeakMemory, Windower, decodeProbabilities, describeWindow } from "./stream.js";
+import { Trials } from "./trials.js";
+
+const $ = (id) => document.getElementById(id);
+const REASONS = {
+  silence: "No speech in this window.", short: "Too little speech in this window.",
+  "out of distribution": "Unlike all training speech (noise, music or another kind of recording): no prediction.",
+  "low confidence": "No emotion is probable enough (30 %): no prediction." };
+const MAX_QUEUE = 4, TAKE_SECONDS = 6, CLIPPING_PEAK = 0.99;
+const signal = new SignalView($("signal")), probabilities = new ProbabilityView($("probabilities")), microphone = new Microphone(), trials = new Trials();
+let classifier = null, session = null, take = null;
+
+// Everything that can be observed from outside, for tests and for the console
+export const state = { windows: [], lost: 0, milliseconds: [], delays: [], received: () => session?.received ?? 0 };
+window.ser = state;
+
+function fail(error) {
+  $("error").textContent = explain(error);
+  $("error").hidden = false;
+}
+
+// Run an action of the reader; report its error and keep the page working.
+const action = (run) => async (event) => {
+  $("error").hidden = true;
+  try { await run(event); } catch (error) { fail(error); }
+};
+
+async function loadModel() {
+  const name = document.querySelector("input[name=model]:checked").value;
+  if (classifier.name === name) return;
+  $("loading").hidden = false;
+  try { await classifier.load(name); } finally { $("loading").hidden = true; }
+  $("forget").hidden = true;
+}
+
+function showProgress(loaded, total) {
+  $("progress").value = loaded / total;
+  $("loaded").textContent = `${(loaded / 1e6).toFixed(0)} of ${(total / 1e6).toFixed(0)} MB`;
+}
+
+// A session: one continuous signal from its first sample on.
+function beginSession() {
+  session = { windower: new Windower(), mel: new MelSpectrogram(), peaks: new PeakMemory(), waiting: [], isBusy: false, received: 0, wanted: true };
+  Object.assign(state, { windows: [], lost: 0, milliseconds: [], delays: [] });
+  signal.reset();
+  probabilities.reset();
+  return session;
+}
+
+function receive(block) {
+  if (!session?.wanted) return;
+  session.received += block.length;
+  signal.push(block, session.mel.push(block));
+  showLevel(peakOf(block));
+  if (take) take.blocks.push(block);
+  const arrived = performance.now();
+  for (const window of session.windower.push(block)) enqueue({ ...window, arrived });
+}
+
+function enqueue(window) {
+  session.waiting.push(window);
+  while (session.isLive && session.waiting.length > MAX_QUEUE) { session.waiting.shift(); state.lost++; }
+  classifyWaiting(session);
+}
+
+async function classifyWaiting(current) {
+  if (current.isBusy) return;
+  current.isBusy = true;
+  try {
+    while (current.waiting.length && current === session) {
+      const window = current.waiting.shift(), output = await classifier.predict(window.samples);
+      const result = describeWindow(window, output, classifier.classes, current.peaks.push(output.peak));
+      if (current === session) show(result, output.milliseconds, performance.now() - window.arrived);
+    }
+  } catch (error) {
+    fail(error);
+  } finally {
+    current.isBusy = false;
+  }
+}
+
+function show(result, milliseconds, delay) {
+  state.windows.push(result);
+  state.windows.splice(0, state.windows.length - 1000);
+  for (const [list, value] of [[state.milliseconds, milliseconds], [state.delays, delay]]) { list.push(value); list.splice(0, list.length - 100); }
+  probabilities.push(result);
+  const isShown = result.emotion && !result.abstention, text = isShown ? result.emotion : "–";
+  if ($("emotion").textContent !== text) $("emotion").textContent = text;
+  $("emotion").style.color = isShown ? emotionColor(result.emotion) : "";
+  $("reason").textContent = REASONS[result.abstention] ?? `Probability ${percent(result.probabilities[result.emotion])} %`;
+  $("gender").textContent = isShown ? result.gender : "–";
+  $("code").textContent = isShown ? `${result.code} ${result.class.replace("_", " ")}` : "–";
+  showBars(result.probabilities);
+  addRow(result);
+  const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
+  $("timing").textContent = `Window of 3 s every 0.5 s. Computation ${mean(state.milliseconds).toFixed(0)} ms per window, ` +
+    `${mean(state.delays).toFixed(0)} ms from its last sample to the result; ${state.lost} windows skipped.`;
+}
+
+const percent = (p) => (100 * p).toFixed(0);
+
+function createBars() {
+  for (const emotion of EMOTIONS) {
+    const row = $("bars").tBodies[0].insertRow(), name = document.createElement("th"), bar = document.createElement("div");
+    Object.assign(name, { scope: "row", textContent: emotion });
+    bar.className = "bar";
+    bar.style.background = `var(--${emotion})`;
+    row.append(name);
+    row.insertCell().append(bar);
+    row.insertCell().textContent = "–";
+  }
+}
+
+function showBars(p) {
+  EMOTIONS.forEach((emotion, i) => {
+    const [, bar, value] = $("bars").rows[i].cells;
+    bar.firstChild.style.width = p ? `${100 * p[emotion]}%` : "0";
+    value.textContent = p ? `${percent(p[emotion])} %` : "–";
+  });
+}
+
+function addRow(result) {
+  const row = $("windows").tBodies[0].insertRow(0), p = result.probabilities;
+  for (const text of [result.start.toFixed(1), result.emotion ?? "–", p ? percent(p[result.emotion]) : "–", result.gender ?? "–", result.code ?? "–", result.abstention ?? ""])
+    row.insertCell().textContent = text;
+  if ($("windows").tBodies[0].rows.length > 20) $("windows").tBodies[0].deleteRow(20);
+}
+
+function showLevel(peak) {
+  const db = 20 * Math.log10(Math.max(peak, 1e-3));
+  $("level").value = db;
+  if (peak >= CLIPPING_PEAK) { $("clipping").hidden = false; session.clippedAt = performance.now(); }
+  else if (performance.now() - (session.clippedAt ?? 0) > 2000) $("clipping").hidden = true;
+  if (performance.now() - (session.levelAt ?? 0) > 500) { $("level-text").textContent = `${db.toFixed(0)} dBFS`; session.levelAt = performance.now(); }
+}
+
+async function startMicrophone() {
+  await loadModel();
+  beginSession().isLive = true;
+  await microphone.start(receive);
+  $("microphone").textContent = "Stop microphone";
+}
+
+function stopMicrophone() {
+  microphone.stop();
+  if (session) session.wanted = false;
+  $("microphone").textContent = "Start microphone";
+  $("level").value = -60;
+  $("level-text").textContent = "no input";
+}
+
+// Classify a whole recording as fast as possible.
+async function classifyRecording(blob, name) {
+  stopMicrophone();
+  const y = await readFile(Object.assign(blob, blob.name ? {} : { name }));
+  await loadModel();
+  const current = beginSession();
+  $("player").src = URL.createObjectURL(blob);
+  $("player").hidden = false;
+  for (let start = 0; start < y.length && current === session; start += SR / 2) {
+    receive(y.subarray(start, start + SR / 2));
+    while (current.waiting.length > 1 && current === session) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  if (current === session) for (const window of current.windower.finish()) enqueue({ ...window, arrived: performance.now() });
+}
+
+// One take of a few seconds from the microphone; ends by itself.
+async function recordTake(button) {
+  const wasRunning = Boolean(microphone.stream);
+  if (!wasRunning) await startMicrophone();
+  const samples = await new Promise((resolve) => {
+    take = { blocks: [], resolve };
+    button.textContent = "Stop";
+    take.timer = setTimeout(finishTake, 1000 * TAKE_SECONDS);
+  });
+  if (!wasRunning) stopMicrophone();
+  return samples;
+}
+
+function finishTake() {
+  if (!take) return;
+  clearTimeout(take.timer);
+  const { blocks, resolve } = take, samples = new Float32Array(blocks.reduce((n, block) => n + block.length, 0));
+  blocks.reduce((offset, block) => { samples.set(block, offset); return offset + block.length; }, 0);
+  take = null;
+  resolve(samples);
+}
+
+async function enrollSpeaker() {
+  if (take) return finishTake();
+  const clips = [];
+  try {
+    while (clips.length < 3) {
+      $("prompt").textContent = `Neutral sentence ${clips.length + 1} of 3: recording, at most ${TAKE_SECONDS} s. Press Stop when you are done.`;
+      clips.push(await recordTake($("enroll")));
+    }
+    const { count } = await classifier.enroll(clips);
+    $("forget").hidden = false;
+    $("prompt").textContent = `The model is adapted to your voice with ${count} recordings.`;
+  } catch (error) {
+    $("prompt").textContent = "";
+    throw error;
+  } finally {
+    $("enroll").textContent = "Record three neutral sentences";
+  }
+}
+
+function beginTrials() {
+  trials.begin();
+  $("next").hidden = false;
+  promptNext();
+}
+
+function promptNext() {
+  $("prompt").textContent = trials.next ? `${trials.trials.length + 1}: say it ${trials.next}. Press Record, speak, press Stop.` : "All eight emotions are recorded.";
+  $("next").hidden = !trials.next;
+  $("next").textContent = "Record";
+}
+
+async function recordTrial() {
+  if (take) return finishTake();
+  try {
+    const samples = await recordTake($("next")), output = await classifier.predict(samples);
+    if (!output.emotion) throw new Error("no speech was recorded: check the microphone and record again");
+    trials.add(samples, decodeProbabilities(output, classifier.classes));
+    showMatrix();
+  } finally {
+    promptNext();
+  }
+}
+
+function showMatrix() {
+  const matrix = trials.matrix, [head, body] = [$("matrix").tHead, $("matrix").tBodies[0]];
+  head.replaceChildren();
+  body.replaceChildren();
+  const header = head.insertRow();
+  for (const name of ["", ...EMOTIONS]) header.append(Object.assign(document.createElement(name ? "th" : "td"), { textContent: name, scope: "col" }));
+  for (const emotion of EMOTIONS) {
+    const row = body.insertRow();
+    row.append(Object.assign(document.createElement("th"), { textContent: emotion, scope: "row" }));
+    for (const predicted of EMOTIONS) {
+      const count = matrix[emotion][predicted];
+      Object.assign(row.insertCell(), { textContent: count || "", className: [emotion === predicted && "diagonal", count && "filled"].filter(Boolean).join(" ") });
+    }
+  }
+  $("matrix").hidden = $("download").hidden = false;
+  $("score").textContent = `${trials.correct} of ${trials.trials.length} recordings correct; 1 of 8 is expected by chance.`;
+}
+
+function download() {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(trials.archive()), download: "recordings.zip" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+function connect() {
+  $("microphone").onclick = action(() => (microphone.stream ? stopMicrophone() : startMicrophone()));
+  $("file").onchange = action(async () => { const [file] = $("file").files; $("file").value = ""; if (file) await classifyRecording(file); });
+  $("play-sample").onclick = action(async () => {
+    const name = $("sample").value, response = await fetch(name);
+    if (!response.ok) throw new Error(`${name} could not be loaded (${response.status}): reload the page`);
+    await classifyRecording(await response.blob(), name);
+  });
+  for (const input of document.querySelectorAll("input[name=model]")) input.onchange = action(async () => { stopMicrophone(); await loadModel(); });
+  $("enroll").onclick = action(enrollSpeaker);
+  $("forget").onclick = action(async () => { await classifier.forget(); $("forget").hidden = true; $("prompt").textContent = "The adaptation was removed."; });
+  $("trials").onclick = action(beginTrials);
+  $("next").onclick = action(recordTrial);
+  $("download").onclick = action(download);
+  const drop = $("drop");
+  document.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
+  document.ondragleave = () => drop.classList.remove("over");
+  document.ondrop = action(async (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    const [file] = event.dataTransfer.files;
+    if (!file) throw new Error("nothing that can be classified was dropped: drop an audio file");
+    await classifyRecording(file);
+  });
+}
+
+function drawLoop() {
+  if (!document.hidden) { signal.draw(); probabilities.draw((session?.received ?? 0) / SR); }
+  requestAnimationFrame(drawLoop);
+}
+
+async function main() {
+  createBars();
+  const models = await (await fetch("models.json")).json();
+  for (const [name, { files }] of Object.entries(models.models))
+    $(`size-${name}`).textContent = `${((models.runtime.size + files.reduce((sum, file) => sum + file.size, 0)) / 1e6).toFixed(0)} MB`;
+  for (const { path, title } of models.samples) $("sample").append(new Option(title, path));
+  classifier = new Classifier(models, showProgress);
+  connect();
+  drawLoop();
+  document.body.dataset.ready = "true";
+  if ("serviceWorker" in navigator) await navigator.serviceWorker.register("sw.js");
+}
+
+action(main)();

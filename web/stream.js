@@ -1,0 +1,68 @@
+// Windows and decisions of ser_utils.live.stream: a window of 3 s is classified every 0.5 s.
+
+import { SR } from "./dsp.js";
+
+export const WINDOW_DURATION = 3, HOP_DURATION = 0.5; // s
+export const EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
+const FIVE_EMOTIONS = ["angry", "calm", "fearful", "happy", "sad"]; // of the ten classes, in the order of their codes
+const PEAK_MEMORY = 10, MIN_DURATION = 0.3, MIN_SPEECH_DURATION = 0.6; // s
+const MIN_PEAK = 10 ** (-60 / 20), PAUSE_RATIO = 10 ** (-35 / 20), MIN_PROBABILITY = 0.3;
+
+export const hasSignal = (peak, duration) => peak >= MIN_PEAK && duration >= MIN_DURATION;
+
+// Cut a signal that arrives in blocks into windows: {start (s), samples}.
+export class Windower {
+  constructor() { this.buffer = new Float32Array(0); this.start = 0; this.count = 0; }
+
+  push(block) {
+    const size = WINDOW_DURATION * SR, hop = HOP_DURATION * SR, windows = [];
+    const buffer = new Float32Array(this.buffer.length + block.length);
+    buffer.set(this.buffer);
+    buffer.set(block, this.buffer.length);
+    let offset = 0;
+    for (; buffer.length - offset >= size; offset += hop) windows.push(this.cut(buffer, offset, size));
+    this.buffer = buffer.slice(offset);
+    this.start += offset;
+    return windows;
+  }
+
+  finish() { // a signal shorter than a window is one window
+    return this.count || !this.buffer.length ? [] : [this.cut(this.buffer, 0, this.buffer.length)];
+  }
+
+  cut(buffer, offset, size) {
+    this.count++;
+    return { start: (this.start + offset) / SR, samples: buffer.slice(offset, offset + size) };
+  }
+}
+
+// Highest peak of the last seconds: a pause is relative to it.
+export class PeakMemory {
+  constructor() { this.peaks = []; }
+
+  push(peak) {
+    this.peaks = [...this.peaks, peak].slice(-PEAK_MEMORY / HOP_DURATION);
+    return Math.max(...this.peaks);
+  }
+}
+
+// Names for the output of the models, or the reason why there is none.
+export function describeWindow(window, output, classes, recentPeak) {
+  const result = { start: window.start, duration: window.samples.length / SR, emotion: null, gender: null, code: null,
+                   class: null, probabilities: null, oodScore: null, abstention: null };
+  if (!output.emotion || output.peak <= recentPeak * PAUSE_RATIO) return { ...result, abstention: "silence" };
+  if (output.speechDuration < MIN_SPEECH_DURATION) return { ...result, abstention: "short" };
+  Object.assign(result, decodeProbabilities(output, classes), { oodScore: output.oodScore });
+  if (output.oodScore > 1) result.abstention = "out of distribution";
+  else if (Math.max(...Object.values(result.probabilities)) < MIN_PROBABILITY) result.abstention = "low confidence";
+  return result;
+}
+
+export function decodeProbabilities({ emotion, gender }, classes) {
+  const p = Object.fromEntries(classes.emotion.map((name, i) => [name, emotion[i]]));
+  const argmax = (names, values) => names.reduce((best, name) => (values[name] > values[best] ? name : best));
+  const speaker = classes.gender[gender[0] >= gender[1] ? 0 : 1];
+  const index = FIVE_EMOTIONS.indexOf(argmax(FIVE_EMOTIONS, p));
+  return { emotion: argmax(EMOTIONS, p), gender: speaker, code: index + (speaker === "male" ? 5 : 0),
+           class: `${speaker}_${FIVE_EMOTIONS[index]}`, probabilities: Object.fromEntries(EMOTIONS.map((name) => [name, p[name]])) };
+}
