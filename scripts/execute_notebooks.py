@@ -147,7 +147,8 @@ def execute_notebook(paths):
     path, out = paths
     os.environ["TQDM_DISABLE"] = "1"  # progress bars would be stored in the notebook
     notebook, error = nbformat.read(path, 4), None
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False,
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
+                            store_widget_state=False,  # without a kernel, the text of a widget says more
                             extra_arguments=["--log-level=CRITICAL"],  # a kernel logs its own shutdown as an error
                             resources={"metadata": {"path": str(path.parent)}})
     with client.setup_kernel():

@@ -55,4 +55,4 @@ def test_notebook_runs_in_jupyterlab(path, lab, chromium):
     page.close()
     assert (state["errors"], state["counts"]) == ([], list(range(1, len(state["counts"]) + 1)))
     assert state["figures"] >= 3
-    assert [url for url in requests if not url.startswith((lab[0], "blob:", "data:"))] == []
+    assert [url for url in requests if not url.startswith((lab[0], "blob:", "data:", "attachment:"))] == []

@@ -13,7 +13,11 @@ from ser_utils.live.recorder import Recorder, RecorderError
 
 SAMPLE = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
 TIMEOUT = 180_000  # ms, on a busy machine
-SHOW = "import ser_utils\nfrom ser_utils.live.recorder import Recorder\nrecorder = Recorder(max_seconds=5)\nrecorder"
+SHOW = """import ser_utils
+from ser_utils.live.recorder import Recorder
+recorder = Recorder(prompt="sentence:", max_seconds=3, key="{key}")
+recorder.on_recording(lambda y, sr: f"predicted: {{ser_utils.predict(y, sr)['class']}}")
+recorder"""
 READ = ("y, sr = recorder.samples()\nanswer = ser_utils.predict(y, sr)\n"
         "print('RECORDED', len(y) / sr, answer['class'], answer['warnings'], recorder.info)")
 
@@ -27,10 +31,10 @@ def speech(tmp_path_factory):
 
 
 @pytest.fixture
-def open_notebook(lab, chromium):
+def open_notebook(lab, chromium, request):
     """A function that opens a notebook whose first cell shows a recorder and whose second reads it."""
     base, token, folder = lab
-    cells = [nbformat.v4.new_code_cell(source) for source in (SHOW, READ)]
+    cells = [nbformat.v4.new_code_cell(source) for source in (SHOW.format(key=request.node.name), READ)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "recorder.ipynb")
 
@@ -79,12 +83,47 @@ def test_recorder_sends_microphone_samples_to_the_kernel(open_notebook, speech):
     for is_stopped in (True, False):  # else by max_seconds
         page.locator(".ser-record").click()
         wait_for_message(page, "recording")
+        page.locator(".ser-time", has_text="of 3 s").wait_for()
+        page.wait_for_function("() => document.querySelector('.ser-level').value > -40")  # dBFS
         if is_stopped:
-            page.wait_for_timeout(1500)
+            page.wait_for_function("() => parseFloat(document.querySelector('.ser-time').textContent) >= 1")
             page.locator(".ser-record").click()
         wait_for_message(page, "s at ")
-        assert read_prediction(page) > 0.5  # fewer samples arrive on a busy machine
+        assert page.locator(".ser-level").is_hidden()
+        assert read_prediction(page) >= 1 if is_stopped else read_prediction(page) == pytest.approx(3, abs=0.05)
     assert "'processed': False" in read_output(page)
+
+
+def test_recorder_answers_each_recording_and_keeps_it_when_the_cells_run_again(open_notebook, speech):
+    page = open_notebook()
+    answer = page.locator(".ser-answer", has_text="predicted: ")
+    page.locator(".ser-upload").set_input_files(speech)
+    answer.wait_for()  # without running a cell
+    assert answer.inner_text().removeprefix("predicted: ") in GENDER_EMOTIONS
+    run_cell(page, 0)
+    wait_for_message(page, "kept from the previous run")
+    answer.wait_for()
+    assert read_prediction(page) == pytest.approx(1.5, abs=0.1)
+    page.locator(".ser-discard").click()
+    answer.wait_for(state="hidden")
+    run_cell(page, 0)
+    page.locator(".ser-time", has_text="at most 3 s").wait_for()
+    assert read_output(page).startswith("RecorderError: no recording yet")
+
+
+def test_recorder_is_operated_by_keyboard(open_notebook, speech):
+    page = open_notebook("--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={speech}")
+    page.get_by_role("button", name="record sentence", exact=True).focus()
+    page.keyboard.press("Enter")
+    wait_for_message(page, "recording")
+    page.get_by_role("meter", name="input level").wait_for()
+    page.wait_for_function("() => parseFloat(document.querySelector('.ser-time').textContent) >= 0.5")
+    page.keyboard.press("Space")
+    wait_for_message(page, "s at ")
+    page.get_by_role("button", name="discard the recording sentence").focus()
+    page.keyboard.press("Enter")
+    page.locator(".ser-player").wait_for(state="hidden")
+    assert page.evaluate("document.activeElement.className") == "ser-record"
 
 
 def test_recorder_accepts_and_rejects_uploads(open_notebook, speech, tmp_path):
@@ -109,6 +148,38 @@ def test_recorder_explains_denied_permission_without_traceback(open_notebook):
     wait_for_message(page, "denied access")
     assert read_output(page).startswith("RecorderError: the browser denied access")
     assert "Traceback" not in page.locator(".jp-OutputArea-output", has_text="denied access").last.inner_text()
+
+
+@pytest.fixture
+def wav():
+    """A WAV file of 1 s, as bytes."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16000, np.float32), 16000, format="WAV")
+    return file.getvalue()
+
+
+def test_recording_is_kept_under_its_key(wav):
+    first = Recorder(key="kept")
+    first.info, first.wav = {"seconds": 1.0}, wav
+    again = Recorder(key="kept")
+    assert (again.wav, again.state, again.info) == (wav, "ready", {"seconds": 1.0, "kept": True})
+    assert repr(again) == "Recorder: 1.0 s recorded."
+    assert (Recorder(key="other").wav, Recorder().wav) == (b"", b"")
+    again.wav = b""  # the button Discard
+    assert Recorder(key="kept").wav == b""
+
+
+def test_callback_answers_earlier_and_later_recordings(wav):
+    recorder = Recorder(prompt="sad:")
+    recorder.on_recording(lambda y, sr: f"{len(y) / sr:.1f} s")
+    assert recorder.answer == ""
+    recorder.wav = wav
+    assert recorder.answer == "1.0 s"
+    recorder.on_recording(lambda y, sr: 1 / 0)
+    assert recorder.answer == "ZeroDivisionError: division by zero"
+    recorder.wav = b""
+    assert (recorder.answer, repr(recorder)) == (
+        "", 'Recorder "sad": no recording. Run this cell in Jupyter to show the Record button.')
 
 
 def test_samples_reads_the_default_only_without_recording_and_error():

@@ -12,6 +12,8 @@ const WORKLET = `registerProcessor("recorder", class extends AudioWorkletProcess
 const MAX_BYTES = 9 * 2 ** 20;  // Jupyter drops messages above 10 MiB without an error
 const MAX_UPLOAD_BYTES = 32 * 2 ** 20;  // the decoded samples need several times as much memory
 const SILENT_PEAK = 0.003, CLIPPED_PEAK = 0.999;
+const METER_DB = 60;  // the meter shows -60 to 0 dBFS
+const METER_INTERVAL = 0.05;  // s
 
 function toWav(blocks, rate, count) {
   const view = new DataView(new ArrayBuffer(44 + 2 * count));
@@ -43,6 +45,17 @@ async function decodeFile(buffer) {
   }
 }
 
+function create(tag, className, properties = {}, attributes = {}) {
+  const element = Object.assign(document.createElement(tag), { className, ...properties });
+  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
+  return element;
+}
+
+function describe({ seconds, rate, peak, full, kept }) {
+  const quality = peak < SILENT_PEAK ? ", silent: check which microphone the browser uses" : peak >= CLIPPED_PEAK ? ", clipped: move away from the microphone" : "";
+  return `${seconds.toFixed(2)} s at ${rate} Hz${full ? ", stopped at the limit" : ""}${quality}${kept ? ", kept from the previous run" : ""}`;
+}
+
 function explainError(error) {
   if (error.name === "NotAllowedError") return "the browser denied access to the microphone: allow it beside the address, or upload a recording";
   if (error.name === "NotFoundError") return "no microphone found: connect one, or upload a recording";
@@ -51,48 +64,68 @@ function explainError(error) {
 }
 
 function render({ model, el }) {
-  const record = Object.assign(document.createElement("button"), { textContent: "● Record", className: "ser-record" });
-  const upload = Object.assign(document.createElement("input"), { type: "file", accept: "audio/*", className: "ser-upload" });
-  const label = Object.assign(document.createElement("span"), { textContent: model.get("prompt") });
-  const message = Object.assign(document.createElement("span"), { className: "ser-message", role: "status" });
-  const player = Object.assign(document.createElement("audio"), { controls: true, hidden: true });
-  upload.setAttribute("aria-label", "upload a recording");
-  const row = document.createElement("div");  // the style of el belongs to the notebook
-  row.style.cssText = "display: flex; flex-wrap: wrap; gap: .5em 1em; align-items: center";
-  if (label.textContent) label.style.minWidth = "13em";  // aligns several recorders
-  row.append(label, record, upload, message, player);
-  el.append(row);
+  const prompt = model.get("prompt"), name = prompt.replace(/:$/, "");
+  const row = create("div", "ser-recorder", {}, { role: "group", "aria-label": name || "recorder", "data-lm-suppress-shortcuts": "true" });  // the keys are not JupyterLab's
+  row.style.cssText = "display: flex; flex-wrap: wrap; gap: .5em 1em; align-items: center";  // the style of el belongs to the notebook
+  const label = create("span", "ser-prompt", { textContent: prompt });
+  const record = create("button", "ser-record", { type: "button" });
+  const discard = create("button", "ser-discard", { type: "button", textContent: "Discard" }, { "aria-label": `discard the recording ${name}`.trim() });
+  const upload = create("input", "ser-upload", { type: "file", accept: "audio/*" }, { "aria-label": `upload a recording ${name}`.trim() });
+  const time = create("span", "ser-time", {}, { role: "timer" });
+  const level = create("meter", "ser-level", { min: -METER_DB, max: 0, low: -40, high: -1, optimum: -12, value: -METER_DB }, { "aria-label": "input level in dB relative to full scale", title: "input level, -60 to 0 dBFS" });
+  const clipping = create("strong", "ser-clipping", {}, { role: "status" });
+  const message = create("span", "ser-message", {}, { role: "status" });
+  const player = create("audio", "ser-player", { controls: true }, { "aria-label": `play the recording ${name}`.trim() });
+  const answer = create("pre", "ser-answer", {}, { role: "status", "aria-label": "prediction" });
+  answer.style.cssText = "margin: .3em 0; white-space: pre-wrap";
+  time.style.fontVariantNumeric = "tabular-nums";
+  level.style.width = "10em";
+  player.style.height = "2.2em";
+  if (prompt) label.style.minWidth = "13em";  // aligns several recorders
+  row.append(label, record, discard, time, level, clipping, upload, message, player);
+  el.append(row, answer);
   let current = null, url = null, busy = false;
 
-  const setTraits = (values) => { Object.entries(values).forEach(([name, value]) => model.set(name, value)); model.save_changes(); };
+  const setTraits = (values) => { Object.entries(values).forEach(([trait, value]) => model.set(trait, value)); model.save_changes(); };
   const emptyWav = () => new DataView(new ArrayBuffer(0));
-  const fail = (error) => { message.textContent = "⚠ " + explainError(error); setTraits({ state: "error", error: explainError(error), wav: emptyWav() }); };
+  const fail = (error) => { setTraits({ state: "error", error: explainError(error), info: {}, wav: emptyWav() }); show(); };
+
+  // Shows the state of the model: a new recording, one kept from the previous run, or an error
+  function show() {
+    const wav = model.get("wav"), error = model.get("error"), isRecording = Boolean(current);
+    const hasRecording = wav?.byteLength > 0 && !isRecording;
+    if (url) URL.revokeObjectURL(url);
+    url = hasRecording ? URL.createObjectURL(new Blob([wav], { type: "audio/wav" })) : null;
+    if (url) player.src = url; else player.removeAttribute("src");
+    player.hidden = discard.hidden = !hasRecording;
+    level.hidden = clipping.hidden = !isRecording;
+    upload.hidden = isRecording;
+    record.textContent = isRecording ? "■ Stop" : "● Record";
+    record.setAttribute("aria-label", `${isRecording ? "stop" : "record"} ${name}`.trim());
+    if (!isRecording) time.textContent = hasRecording ? "" : `at most ${model.get("max_seconds")} s`;
+    message.textContent = isRecording ? "recording …" : error ? "⚠ " + error : hasRecording ? describe(model.get("info")) : "";
+    answer.textContent = isRecording ? "" : model.get("answer");
+    answer.hidden = !answer.textContent;
+  }
 
   function save({ blocks, rate }, info) {
     const count = blocks.reduce((sum, block) => sum + block.length, 0), seconds = count / rate;
     if (44 + 2 * count > MAX_BYTES) throw new Error(`${seconds.toFixed(0)} s are too long for the notebook's connection: shorten the file, or pass its path to ser_utils.predict`);
     if (seconds < 0.1) throw new Error("nothing was recorded: record at least one second");
-    const view = toWav(blocks, rate, count);
     const peak = blocks.reduce((top, block) => block.reduce((t, x) => Math.max(t, Math.abs(x)), top), 0);
-    const note = peak < SILENT_PEAK ? ", silent: check which microphone the browser uses" : peak >= CLIPPED_PEAK ? ", clipped: move away from the microphone" : "";
-    if (url) URL.revokeObjectURL(url);
-    url = URL.createObjectURL(new Blob([view], { type: "audio/wav" }));
-    Object.assign(player, { src: url, hidden: false });
-    message.textContent = `${seconds.toFixed(2)} s at ${rate} Hz${note}`;
-    setTraits({ wav: view, state: "ready", error: "", info: { ...info, rate, seconds, peak } });
+    setTraits({ state: "ready", error: "", answer: "", info: { ...info, rate, seconds, peak }, wav: toWav(blocks, rate, count) });
+    show();
   }
 
   function release() {
     const session = current;
     current = null;
     if (session) {
-      clearTimeout(session.timer);
-      session.stream.getTracks().forEach((track) => track.stop());
+      session.stream.getTracks().forEach((track) => { track.onended = null; track.stop(); });
+      session.node.port.onmessage = null;
       session.node.disconnect();
       session.context.close();
     }
-    record.textContent = "● Record";
-    upload.disabled = false;
     return session;
   }
 
@@ -112,16 +145,30 @@ function render({ model, el }) {
     const module = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
     try { await context.audioWorklet.addModule(module); } finally { URL.revokeObjectURL(module); }
     await context.resume();
-    const blocks = [], node = new AudioWorkletNode(context, "recorder");
-    node.port.onmessage = (event) => blocks.push(event.data);
+    const rate = context.sampleRate, blocks = [], node = new AudioWorkletNode(context, "recorder");
+    const maxSeconds = Math.min(model.get("max_seconds"), MAX_BYTES / 2 / rate - 1);
+    let count = 0, drawn = 0, peak = 0;
+    const draw = () => {
+      time.textContent = `${(count / rate).toFixed(1)} of ${+maxSeconds.toFixed(1)} s`;
+      level.value = Math.max(-METER_DB, 20 * Math.log10(peak + 1e-9));
+      if (peak >= CLIPPED_PEAK) clipping.textContent = "clipping";
+      drawn = count; peak = 0;
+    };
+    node.port.onmessage = ({ data }) => {
+      blocks.push(data);
+      count += data.length;
+      peak = data.reduce((top, x) => Math.max(top, Math.abs(x)), peak);
+      if (count - drawn >= METER_INTERVAL * rate) draw();
+      if (count >= maxSeconds * rate) { current.isFull = true; stop(); }
+    };
+    current = { stream, context, node, blocks };
+    stream.getAudioTracks()[0].onended = stop;  // the microphone was unplugged
+    clipping.textContent = "";
+    draw();
+    setTraits({ state: "recording", error: "", answer: "", info: {}, wav: emptyWav() });
+    show();
     context.createMediaStreamSource(stream).connect(node);
     node.connect(context.destination);  // outputs silence; some browsers process only connected nodes
-    const maxSeconds = Math.min(model.get("max_seconds"), MAX_BYTES / 2 / context.sampleRate - 1);
-    current = { stream, context, node, blocks, timer: setTimeout(stop, 1000 * maxSeconds) };
-    record.textContent = "■ Stop";
-    upload.disabled = true;
-    message.textContent = "recording …";
-    setTraits({ state: "recording", error: "", wav: emptyWav() });
   }
 
   function stop() {
@@ -129,14 +176,19 @@ function render({ model, el }) {
     if (!session) return;
     const track = session.stream.getAudioTracks()[0], settings = track.getSettings();
     try {
-      save({ blocks: session.blocks, rate: session.context.sampleRate }, { device: track.label, processed: Boolean(settings.autoGainControl || settings.noiseSuppression || settings.echoCancellation) });
+      save({ blocks: session.blocks, rate: session.context.sampleRate }, { device: track.label, full: Boolean(session.isFull), processed: Boolean(settings.autoGainControl || settings.noiseSuppression || settings.echoCancellation) });
     } catch (error) { fail(error); }
   }
 
   record.onclick = async () => {
     if (busy) return;
     busy = true;
-    try { current ? stop() : await start(); } catch (error) { release(); fail(error); } finally { busy = false; }
+    try { if (current) stop(); else await start(); } catch (error) { release(); fail(error); } finally { busy = false; }
+  };
+  discard.onclick = () => {
+    setTraits({ state: "idle", error: "", answer: "", info: {}, wav: emptyWav() });
+    show();
+    record.focus();  // the button that had the focus is hidden now
   };
   upload.onchange = async () => {
     const [file] = upload.files;
@@ -147,7 +199,10 @@ function render({ model, el }) {
       save(await decodeFile(await file.arrayBuffer()), { device: `upload: ${file.name}` });
     } catch (error) { fail(error); }
   };
-  return () => { release(); if (url) URL.revokeObjectURL(url); };
+  const showAnswer = () => { if (!current) { answer.textContent = model.get("answer"); answer.hidden = !answer.textContent; } };
+  model.on("change:answer", showAnswer);
+  show();
+  return () => { model.off("change:answer", showAnswer); release(); if (url) URL.revokeObjectURL(url); };
 }
 
 export default { render };

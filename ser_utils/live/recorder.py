@@ -10,6 +10,7 @@ from ser_utils import audio
 
 MAX_BYTES = 10 * 2 ** 20  # Jupyter's limit for a message
 DEFAULT_SR = 16000  # Hz
+_RECORDINGS: dict[str, tuple[bytes, dict]] = {}  # key: WAV and info of the last recording, until the kernel stops
 
 
 class RecorderError(ValueError):
@@ -27,7 +28,7 @@ class RecorderError(ValueError):
 
 
 class Recorder(anywidget.AnyWidget):
-    """Buttons to record and to upload a file; `samples` returns the recording in the next cell.
+    """Buttons to record, to upload a file and to discard the recording, with a level meter; `samples` returns it.
 
     The kernel may run on another machine: the browser sends the recording through the notebook's connection as 16-bit
     WAV at its own sampling rate.
@@ -38,6 +39,9 @@ class Recorder(anywidget.AnyWidget):
         Text beside the buttons.
     max_seconds : float >= 0.5, default 10
         The recording stops after this time.
+    key : str, default ""
+        A recorder created with the key of an earlier one in the same kernel starts with its recording, so that running
+        a notebook again keeps the recording. Without a key nothing is kept.
 
     Attributes
     ----------
@@ -46,6 +50,8 @@ class Recorder(anywidget.AnyWidget):
         Message of the browser.
     info : dict
         Device, sampling rate, duration and peak of the recording.
+    answer : str
+        Text that the function passed to `on_recording` returned.
 
     Examples
     --------
@@ -53,21 +59,35 @@ class Recorder(anywidget.AnyWidget):
     >>> recorder = Recorder(prompt="angry", max_seconds=4)
     >>> path = ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac"
     >>> y, sr = recorder.samples(default=path)
-    >>> recorder, y.dtype.name, sr
-    (Recorder(state='idle'), 'float32', 16000)
+    >>> y.dtype.name, sr
+    ('float32', 16000)
+    >>> recorder
+    Recorder "angry": no recording. Run this cell in Jupyter to show the Record button.
     """
 
     _esm = Path(__file__).with_name("recorder.js")
     prompt = traitlets.Unicode("").tag(sync=True)
     max_seconds = traitlets.Float(10.0, min=0.5).tag(sync=True)
+    key = traitlets.Unicode("")
     # The browser's bytes arrive as a memoryview, which Bytes would reject without a message
     wav = traitlets.Bytes(b"").tag(sync=True, from_json=lambda value, _: bytes(value))
     state = traitlets.Unicode("idle").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     info = traitlets.Dict({}).tag(sync=True)
+    answer = traitlets.Unicode("").tag(sync=True)
+    _callback = None
+
+    def __init__(self, **traits):
+        if traits.get("key") in _RECORDINGS:
+            wav, info = _RECORDINGS[traits["key"]]
+            traits = {"wav": wav, "info": info | {"kept": True}, "state": "ready"} | traits
+        super().__init__(**traits)
 
     def __repr__(self):
-        return f"Recorder(state={self.state!r})"
+        name = f'Recorder "{self.prompt.rstrip(":")}"' if self.prompt else "Recorder"
+        if self.wav:
+            return f"{name}: {self.info.get('seconds', 0):.1f} s recorded."
+        return f"{name}: no recording. Run this cell in Jupyter to show the Record button."
 
     def samples(self, default=None):
         """Return the recorded or uploaded samples.
@@ -95,6 +115,39 @@ class Recorder(anywidget.AnyWidget):
         if default is not None:
             return audio.load(default, DEFAULT_SR), DEFAULT_SR
         raise RecorderError("no recording yet: press Record or upload a file, then run this cell again")
+
+    def on_recording(self, callback):
+        """Call a function after each recording and show the text that it returns below the buttons.
+
+        Parameters
+        ----------
+        callback : callable
+            Takes samples and sampling rate, returns str. It replaces an earlier callback, is also called for the
+            present recording, and may run in another thread than the cells, so it must not plot.
+
+        Examples
+        --------
+        >>> recorder = Recorder()
+        >>> recorder.on_recording(lambda y, sr: f"{len(y) / sr:.1f} s")
+        """
+        self._callback = callback
+        self._update_answer()
+
+    @traitlets.observe("wav")
+    def _keep_recording(self, _):
+        if self.key and self.wav:
+            _RECORDINGS[self.key] = self.wav, dict(self.info)
+        else:
+            _RECORDINGS.pop(self.key, None)
+        self._update_answer()
+
+    def _update_answer(self):
+        self.answer = ""
+        if self._callback is not None and self.wav:
+            try:
+                self.answer = str(self._callback(*self._decode_wav()))
+            except Exception as error:  # nothing else would show it
+                self.answer = f"{type(error).__name__}: {error}"
 
     def _decode_wav(self):
         import soundfile
