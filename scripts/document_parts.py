@@ -6,6 +6,7 @@ Each function returns the Markdown between one pair of markers; scripts/update_d
 import json
 import re
 
+import numpy as np
 import pandas as pd
 
 from ser_utils._utils.files import ROOT
@@ -16,7 +17,9 @@ from ser_utils.evaluation.metrics import (
     bootstrap_ci,
     compare_models,
     confusion_matrix,
+    expected_calibration_error,
     get_class_names,
+    get_predicted_labels,
     recall_per_class,
     restrict_classes,
     summarize,
@@ -152,6 +155,68 @@ def whisper_layers():
     table = pd.read_csv(RESULTS / "ravdess" / "whisper_layers.csv")
     table = table.pivot_table("mean", "layers", "C", sort=False).add_prefix("C = ")
     return format_matrix(table.rename(index=lambda names: names.replace(" ", ", ")))
+
+
+def frame_settings():
+    """Table of the validation UAR by window and hop length."""
+    table = pd.read_csv(RESULTS / "ravdess" / "frame_settings.csv")
+    table["uar"] *= 100
+    uar = table.groupby(["window_ms", "hop_ms"])["uar"].agg(["mean", "min", "max"])
+    return format_markdown_table(pd.DataFrame([
+        {"window (ms)": f"{window}", "hop (ms)": f"{hop}", "mean UAR": f"{row['mean']:.1f}",
+         "range over folds": f"{row['min']:.1f}–{row['max']:.1f}"} for (window, hop), row in uar.iterrows()]))
+
+
+def svm_calibration():
+    """UAR, calibration error and confidence of the SVM with temperature scaling and with Platt scaling, in words."""
+    texts = []
+    for model, calibration in (("svm", "temperature scaling"), ("svm+sigmoid", "Platt scaling")):
+        rows = select(load_predictions("ravdess"), model=model, **HEADLINE)
+        names = get_class_names(rows)
+        p = rows[[f"p_{name}" for name in names]].to_numpy()
+        error = expected_calibration_error(p, rows["label"].map(names.index).to_numpy())
+        quartiles = "–".join(map(format_percent, np.quantile(p.max(axis=1), [0.25, 0.75])))
+        texts.append(f"{recall_row(rows)['UAR']} % UAR, an expected calibration error (ten bins) of "
+                     f"{format_percent(error)} % and an interquartile range of the confidence of {quartiles} % with "
+                     f"{calibration}")
+    return " and ".join(texts)
+
+
+def f0_control():
+    """Table of F0 and UAR of `cnn_attention` on resynthesized clips, and of differences from unchanged F0."""
+    rows = load_predictions("f0_control")
+    f0 = pd.read_csv(RESULTS / "f0_control" / "f0.csv").groupby("condition", sort=False).median(numeric_only=True)
+    table = []
+    for condition, (median, sd) in f0[["f0_median", "f0_sd_semitones"]].iterrows():
+        part = select(rows, condition=condition)
+        mean, low, high = (100 * value for value in compare_models(
+            rows.assign(model=rows["condition"]), condition, "resynthesized"))
+        table.append({
+            "condition": condition, "median F0 (Hz)": f"{median:.0f}", "SD of F0 (semitones)": f"{sd:.1f}",
+            "UAR": recall_row(part)["UAR"], "95 % CI": format_ci(part),
+            "difference": "–" if condition == "resynthesized" else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"})
+    return format_markdown_table(pd.DataFrame(table))
+
+
+def f0_finding():
+    """Effect of a constant F0 on the UAR of `cnn_attention` and on the recall that it lowers most, in words."""
+    rows = load_predictions("f0_control")
+    mean, low, high = (-100 * value for value in compare_models(
+        rows.assign(model=rows["condition"]), "flat F0", "resynthesized"))
+    control, flat = (pd.Series(100 * recall_per_class(confusion_matrix(part)), get_class_names(part))
+                     for part in (select(rows, condition=condition) for condition in ("resynthesized", "flat F0")))
+    name = (flat - control).idxmin()
+    return (f"A constant F0 lowers its UAR by {mean:.1f} points (95 % CI {high:.1f}–{low:.1f}), and the recall of "
+            f"{name} clips from {control[name]:.1f} to {flat[name]:.1f} %")
+
+
+def f0_agreement():
+    """Share of original clips that the networks of the F0 control and the published ones classify equally."""
+    original = select(load_predictions("f0_control"), condition="original")
+    published = select(load_predictions("ravdess"), model="cnn_attention", seed=0, **HEADLINE)
+    predicted, expected = (pd.Series(get_predicted_labels(rows), rows["clip"].to_numpy()).sort_index()
+                           for rows in (original.reset_index(drop=True), published.reset_index(drop=True)))
+    return f"{format_percent((predicted.to_numpy() == expected.to_numpy()).mean())} %"
 
 
 def comparisons():

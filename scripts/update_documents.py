@@ -40,7 +40,9 @@ def pages():
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),
             "whisper_layers": parts.whisper_layers(), "deployed_selection": parts.deployed_selection(),
             "fusion_scores": parts.fusion_scores(),
-            "comparisons": parts.comparisons(),
+            "comparisons": parts.comparisons(), "frame_settings": parts.frame_settings(),
+            "svm_calibration": parts.svm_calibration(), "f0_control": parts.f0_control(),
+            "f0_finding": parts.f0_finding(), "f0_agreement": parts.f0_agreement(),
             "other_speakers": parts.other_speakers(), "test_access": parts.test_access()},
         "docs/commands.md": {"hours": parts.hours(), "first_run": parts.first_run()},
         "models/README.md": {
