@@ -59,6 +59,14 @@ def test_notebook_starts_with_the_roadmap_and_states_numbers(path):
                 for match in stated.findall(execute_notebooks.MARKER.sub("", cell.source)) if match != "12.5 %"]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_line_of_text_starts_with_a_marker(path):
+    # a line that starts with <!-- opens an HTML block (CommonMark) and splits the paragraph
+    lines = [line for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown"
+             for line in cell.source.splitlines()]
+    assert not [line for line in lines if re.match(r"\s*([-*] |\d+\. )?<!-- ", line)]
+
+
 def write_notebook(path, *sources, **metadata):
     cells = [nbformat.v4.new_code_cell(source, id=f"c{i}", metadata=metadata) for i, source in enumerate(sources)]
     title = nbformat.v4.new_markdown_cell("# 99 Title", id="title")
