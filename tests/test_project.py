@@ -87,7 +87,8 @@ def test_makefile_lists_its_commands_and_serves_the_local_interface_only():
     [phony] = [line.split()[1:] for line in lines if line.startswith(".PHONY:")]
     assert [line.split(":")[0] for line in lines if re.match(r"[a-z-]+:.*##", line)] == phony
     [lab] = [line for line in lines if "jupyter lab" in line]
-    assert "--ip=127.0.0.1" in lab
+    config = re.search(r"--config=(\S+)", lab)[1]
+    assert 'c.ServerApp.ip = "127.0.0.1"' in (ROOT / config).read_text()
     assert not re.search(r"token|password|0\.0\.0\.0|allow.origin", lab)
 
 
@@ -101,5 +102,5 @@ def test_links_resolve(page):
     if page.suffix == ".ipynb":
         text = "".join(line for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"
                        for line in cell["source"])
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+    for target in re.findall(r"\]\((?!https?:|attachment:)([^)#]+)", text):
         assert (page.parent / target).exists(), target

@@ -77,11 +77,12 @@ class Recorder(anywidget.AnyWidget):
     answer = traitlets.Unicode("").tag(sync=True)
     _callback = None
 
-    def __init__(self, **traits):
-        if traits.get("key") in _RECORDINGS:
-            wav, info = _RECORDINGS[traits["key"]]
-            traits = {"wav": wav, "info": info | {"kept": True}, "state": "ready"} | traits
-        super().__init__(**traits)
+    def __init__(self, prompt="", max_seconds=10.0, key=""):
+        kept = {}
+        if key in _RECORDINGS:
+            wav, info = _RECORDINGS[key]
+            kept = {"wav": wav, "info": info | {"kept": True}, "state": "ready"}
+        super().__init__(prompt=prompt, max_seconds=max_seconds, key=key, **kept)
 
     def __repr__(self):
         name = f'Recorder "{self.prompt.rstrip(":")}"' if self.prompt else "Recorder"
