@@ -388,6 +388,12 @@ def deployed_selection():
         "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
 
 
+def headline_score(corpus, model, split):
+    """UAR of a model over eight emotions on unseen RAVDESS speakers, with interval."""
+    rows = select(load_predictions(corpus), model=model, split=split)
+    return f"{recall_row(rows)['UAR']} % UAR (95 % confidence interval {format_ci(rows)})"
+
+
 def held_out_mean():
     """Mean UAR of the deployed Whisper configuration over the held-out corpora, four emotions, not adapted."""
     table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=OPEN_SPLIT)

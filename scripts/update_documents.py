@@ -16,7 +16,7 @@ import numpy as np
 
 from ser_utils._utils.files import ROOT
 from ser_utils.evaluation import metrics
-from ser_utils.evaluation.results import load_predictions, load_summary
+from ser_utils.evaluation.results import MULTI_CORPUS, load_predictions, load_summary
 from ser_utils.evaluation.tables import format_percent, to_markdown
 from ser_utils.plotting import get_style, plot_confusion_matrix, use_style
 
@@ -57,6 +57,10 @@ def pages():
             "whisper_enrollment": parts.whisper_enrollment(),
             "whisper_ood_detection": parts.whisper_ood_detection(),
             "whisper_ood_false_positives": parts.whisper_ood_false_positives()},
+        "web/index.html": {
+            "page_ravdess": parts.headline_score(MULTI_CORPUS, parts.WHISPER_MODEL, parts.RAVDESS_SPLIT),
+            "page_held_out": f"{parts.held_out_mean()} % UAR on average, from {parts.held_out_range()}",
+            "page_mfcc": parts.headline_score("ravdess", "cnn_robust", "speaker-independent")},
         "data/README.md": {"datasets": parts.datasets()},
         "benchmarks/README.md": {
             "benchmarks": parts.benchmarks(), "machine": parts.machine(), "equality": parts.equality()},
@@ -79,7 +83,7 @@ def replace_markers(path, markers):
     Parameters
     ----------
     path : Path
-        Markdown file.
+        Markdown or HTML file.
     markers : dict of str to str
         Text between <!-- name --> and <!-- /name --> by name; several lines become a block of their own.
 
