@@ -255,7 +255,7 @@ def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, 
 def save_features(features, folder, **info):
     """Save features as `clips.csv`, `features.npz`, `feature_config.json` and their checksums `SHA256SUMS`.
 
-    Values are stored with 8-bit uniform quantization per clip and coefficient. Extra features are not saved, and those
+    Values are stored with 8-bit uniform quantization of each coefficient. Extra features are not saved, and those
     in the folder become invalid.
 
     Parameters
