@@ -20,6 +20,28 @@ STATE = """() => {
             figures: outputs.filter(output => output.data && output.data['image/png']).length}}"""
 
 
+WIDGETS = {"02": (".jupyter-widgets.widget-slider .noUi-handle", lambda control: control.press("ArrowRight")),
+           "07": (".jupyter-widgets.widget-dropdown select", lambda control: control.select_option(index=3))}
+SCROLL_TO_WIDGET = """async selector => {
+    const content = window.jupyterapp.shell.currentWidget.content
+    for (let index = 0; index < content.widgets.length; index++) {
+        await content.scrollToItem(index, 'start')
+        await new Promise(resolve => setTimeout(resolve, 50))
+        if (content.node.querySelector(selector)) return index
+    }
+    return -1 }"""
+FIGURE = "document.querySelector('.jupyter-widgets.widget-output img')?.src"
+
+
+def check_widget(page, selector, change):
+    """Change the first widget of a kind; the figure below it must be drawn again."""
+    assert page.evaluate(SCROLL_TO_WIDGET, selector) >= 0
+    page.wait_for_function(f"() => {FIGURE}")
+    before = page.evaluate(f"() => {FIGURE}")
+    change(page.locator(selector).first)
+    page.wait_for_function(f"before => {FIGURE} && {FIGURE} !== before", arg=before)
+
+
 def open_notebook(lab, chromium, name=None):
     """A page with a notebook, by default the one that `make lab` opens, when its kernel is ready; its requests."""
     base, token, _ = lab
@@ -52,6 +74,8 @@ def test_notebook_runs_in_jupyterlab(path, lab, chromium):
                            "state.counts.at(-1) === state.counts.length }")
     page.wait_for_function(IDLE)
     state = page.evaluate(STATE)
+    if path.stem[:2] in WIDGETS:
+        check_widget(page, *WIDGETS[path.stem[:2]])
     page.close()
     assert (state["errors"], state["counts"]) == ([], list(range(1, len(state["counts"]) + 1)))
     assert state["figures"] >= 3

@@ -396,7 +396,8 @@ def crnn(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3, residual=Tru
 
     References
     ----------
-    .. [1] ResLSTM, arXiv:2606.03359.
+    .. [1] D. Krasnoproshin and M. Vashkevich, "Speech emotion recognition using attention-based LSTM-network with
+       residual connection", arXiv:2606.03359, 2026.
 
     Examples
     --------
