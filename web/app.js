@@ -34,6 +34,7 @@ const action = (run) => async (event) => {
 async function loadModel() {
   const name = document.querySelector("input[name=model]:checked").value;
   if (classifier.name === name) return;
+  if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly: update it or use another one");
   $("loading").hidden = false;
   try { await classifier.load(name); } finally { $("loading").hidden = true; }
   $("forget").hidden = true;

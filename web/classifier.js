@@ -7,10 +7,10 @@ export class Classifier {
     this.pending = new Map();
     this.nextId = 0;
     this.name = null;
-    this.loading = null;
+    this.loading = this.failure = null;
     this.worker = new Worker("worker.js", { type: "module" });
     this.worker.onmessage = ({ data }) => this.receive(data);
-    this.worker.onerror = () => this.failAll(new Error("the models could not be started: update the browser and reload"));
+    this.worker.onerror = () => this.failAll(new Error("the models could not be started: update the browser or use another one"));
   }
 
   receive(data) {
@@ -21,6 +21,7 @@ export class Classifier {
   }
 
   failAll(error) {
+    this.failure = error;
     for (const { reject } of this.pending.values()) reject(error);
     this.pending.clear();
   }
@@ -35,6 +36,7 @@ export class Classifier {
   }
 
   request(type, content = {}) {
+    if (this.failure) return Promise.reject(this.failure);
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve, reject });

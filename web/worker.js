@@ -35,7 +35,6 @@ async function loadRuntime(file, onProgress) {
 }
 
 async function load({ name, runtime, info }) {
-  if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly: update it or use another one");
   const files = [...(isRuntimeReady ? [] : [runtime]), ...info.files], total = files.reduce((sum, file) => sum + file.size, 0);
   let loaded = 0;
   const onProgress = (n) => { loaded += n; postMessage({ type: "progress", name, loaded, total }); };
