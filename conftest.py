@@ -40,11 +40,11 @@ class StatedNumbers(pytest.Item):
         while not is_idle:
             message = kernel.get_message("iopub", timeout=60)
             if message["parent_header"].get("msg_id") == request:
-                text += message["content"].get("text", "")
+                text += message["content"]["text"] if message["content"].get("name") == "stdout" else ""
                 is_idle = message["content"].get("execution_state") == "idle"
-        values = json.loads(text)
-        stale = {name: (stated, values[name]) for name, stated in numbers if stated != values[name]}
-        assert not stale, f"stated and computed: {stale}; run scripts/execute_notebooks.py on this notebook"
+        results = json.loads(text)
+        stale = {name: (stated, *results[name]) for name, stated in numbers if stated != results[name][0]}
+        assert not stale, f"stated, computed, error: {stale}; run scripts/execute_notebooks.py on this notebook"
 
     def reportinfo(self):
         """Location for the report."""

@@ -50,14 +50,22 @@ def build(folder):
     Parameters
     ----------
     folder : Path
-        Replaced if it exists.
+        An earlier build in it is replaced.
 
     Returns
     -------
     Path
         The folder.
+
+    Raises
+    ------
+    ValueError
+        If the folder exists and is no build of the page.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        if not all((folder / name).is_file() for name in ("sw.js", "models.json")):
+            raise ValueError(f"{folder} exists and is no build of the live page; choose another folder")
+        shutil.rmtree(folder)
     shutil.copytree(WEB, folder)
     (folder / "models").mkdir()
     for file in {"README.md", *(file for files in FILES.values() for file in files.values())}:
@@ -88,11 +96,15 @@ def add_service_worker(folder):
 def main(arguments=None):
     """Build the page, and serve it with --serve."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/web"))
+    parser.add_argument("--out", type=Path, default=Path("build/web"), metavar="FOLDER",
+                        help="an earlier build in it is replaced (default: build/web)")
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args(arguments)
-    folder = build(options.out)
+    try:
+        folder = build(options.out)
+    except ValueError as error:
+        parser.error(str(error))
     print(f"live page: {folder / 'index.html'}")
     if options.serve:
         handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)

@@ -5,8 +5,8 @@
 Needs the recordings of RAVDESS and Praat (`pip install praat-parselmouth==0.4.7` [1]_; GPL, used by this script alone).
 Each trimmed clip is resynthesized by PSOLA [2]_, which changes F0 and approximately preserves duration and spectral
 envelope, and scaled to the RMS of the original. `CONDITIONS` are the original clip, a resynthesis with unchanged F0
-(the control for artefacts of PSOLA), a constant F0 at the median of the clip, and a contour shifted by four semitones
-up or down. The control contains fewer artefacts than the other conditions, which also move the pitch marks.
+(the control for artifacts of PSOLA), a constant F0 at the median of the clip, and a contour shifted by four semitones
+up or down. The control contains fewer artifacts than the other conditions, which also move the pitch marks.
 
 The network is trained on the original clips of each speaker-independent fold with seed 0, as published, and predicts
 the test clips under every condition. Writes predictions and f0.csv, the F0 measured on the clips of each condition, to
@@ -22,18 +22,16 @@ References
 
 import argparse
 import hashlib
-import io
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from evaluate_robustness import build_table, fit_cnn
+from evaluate_robustness import build_table, fit_cnn, load_or_extract
 
 from ser_utils import audio
 from ser_utils._utils.files import read_csv, to_csv_bytes, write_atomic
 from ser_utils._utils.parallel import parallel_map
-from ser_utils.datasets.core import load_clips
 from ser_utils.evaluation import results
 from ser_utils.evaluation.experiment import Run, cache_key
 from ser_utils.features import spectral
@@ -106,11 +104,12 @@ def measure_f0(y, sr, shift=0):
     return (np.median(f0), 12 * np.log2(f0).std()) if len(f0) else (np.nan, np.nan)
 
 
-def extract(path, condition):
-    """Compute the MFCCs of a recording under a condition, and the median and standard deviation of its F0."""
+def extract(index_and_path, condition):
+    """MFCCs of a recording under a condition, and the median and standard deviation of its F0 [shape=(2,)]."""
+    _, path = index_and_path
     y, (formula, shift) = audio.trim(audio.load(path, SR)), CONDITIONS[condition]
     y = y if formula is None else resynthesize(y, SR, formula)
-    return mfcc(y), *measure_f0(y, SR, shift)
+    return mfcc(y), np.array(measure_f0(y, SR, shift))
 
 
 def compute_key():
@@ -122,15 +121,7 @@ def compute_key():
 def load_condition(condition, folder, clips):
     """Load the MFCCs of all clips under a condition and their F0 [shape=(n_clips, 2)], or extract both."""
     path = BUILD / f"{list(CONDITIONS).index(condition)}_{compute_key()}.npz"
-    if not path.is_file():
-        files = load_clips(folder, "ravdess").set_index("clip").loc[clips["clip"], "file"]
-        sequences, *f0 = zip(*parallel_map(partial(extract, condition=condition), (folder / file for file in files),
-                                           desc=condition, unit="clip", n_jobs=2), strict=True)
-        np.savez(archive := io.BytesIO(), frames=np.concatenate(sequences), f0=np.transpose(f0),
-                 offsets=np.cumsum([len(x) for x in sequences]))
-        write_atomic(path, archive.getvalue())
-    with np.load(path, allow_pickle=False) as archive:
-        return np.split(archive["frames"], archive["offsets"][:-1]), archive["f0"]
+    return load_or_extract(path, partial(extract, condition=condition), folder, clips)
 
 
 def list_runs():

@@ -59,16 +59,35 @@ def compute_key():
 def load_condition(condition, folder, clips):
     """Load the MFCCs and Whisper statistics of all clips under a condition, or extract them from recordings."""
     path = BUILD / f"{condition.replace(' ', '_')}_{compute_key()}.npz"
+    return load_or_extract(path, partial(extract_distorted, condition=condition), folder, clips)
+
+
+def load_or_extract(path, extract, folder, clips):
+    """Load MFCCs and further values of all RAVDESS clips, or extract and store them.
+
+    Parameters
+    ----------
+    path : Path
+        Stored arrays.
+    extract : callable
+        f((index, path of a recording)) returning MFCCs [shape=(n_frames, n_mfcc)] and an array.
+    folder : str or Path
+        Recordings, needed if nothing is stored.
+    clips : pd.DataFrame
+
+    Returns
+    -------
+    list of np.ndarray, np.ndarray
+    """
     if not path.is_file():
         files = load_clips(folder, "ravdess").set_index("clip").loc[clips["clip"], "file"]
-        sequences, statistics = zip(*parallel_map(
-            partial(extract_distorted, condition=condition), enumerate(Path(folder) / file for file in files),
-            desc=condition, unit="clip"), strict=True)
-        np.savez(archive := io.BytesIO(), frames=np.concatenate(sequences), statistics=np.stack(statistics),
+        sequences, values = zip(*parallel_map(extract, enumerate(Path(folder) / file for file in files),
+                                              desc=path.stem, unit="clip", n_jobs=2), strict=True)
+        np.savez(archive := io.BytesIO(), frames=np.concatenate(sequences), values=np.stack(values),
                  offsets=np.cumsum([len(x) for x in sequences]))
         write_atomic(path, archive.getvalue())
     with np.load(path, allow_pickle=False) as archive:
-        return np.split(archive["frames"], archive["offsets"][:-1]), archive["statistics"]
+        return np.split(archive["frames"], archive["offsets"][:-1]), archive["values"]
 
 
 def build_table(run, condition, clips, rows, p, classes, ood_score=None):

@@ -24,7 +24,6 @@ from ser_utils._utils.parallel import parallel_map
 
 NOTEBOOKS = ROOT / "notebooks"
 MARKER = re.compile(r"<!-- (.*?) -->(.*?)<!-- / -->", re.DOTALL)
-ERROR = re.compile(r"\w+(Error|Exception|Exit|Interrupt): ")
 METADATA = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
             "language_info": {"name": "python"}}  # the rest differs between Python versions
 ROADMAP = ("Data\nexploration", "MFCC\nextraction", "Model\ncomparison", "Evaluation", "Live\nvoice",
@@ -43,13 +42,13 @@ def list_numbers(notebook):
 
 
 def evaluation_code(expressions):
-    """Write code that prints the values of expressions, or their errors, as one line of JSON."""
+    """Write code that prints value and error of each expression, one of them null, as one line of JSON."""
     return f"""
 def _evaluate(expression):
     try:
-        return eval('f\"\"\"' + expression + '\"\"\"', globals())
+        return eval('f\"\"\"' + expression + '\"\"\"', globals()), None
     except Exception as error:
-        return f"{{type(error).__name__}}: {{error}}"
+        return None, f"{{type(error).__name__}}: {{error}}"
 
 import json
 print(json.dumps({{expression: _evaluate(expression) for expression in {sorted(expressions)!r}}}))
@@ -63,7 +62,7 @@ def fill_numbers(source, values):
     ----------
     source : str
     values : dict of str to str
-        As `evaluate_numbers` returns them.
+        Value of each expression.
 
     Returns
     -------
@@ -142,7 +141,7 @@ def execute_notebook(paths):
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     path, out = paths
     os.environ["TQDM_DISABLE"] = "1"  # progress bars would be stored in the notebook
@@ -156,7 +155,7 @@ def execute_notebook(paths):
             for index, cell in enumerate(notebook.cells):
                 client.execute_cell(cell, index)
             error = _fill_all_numbers(notebook, client)
-        except CellExecutionError as failure:
+        except (CellExecutionError, DeadKernelError) as failure:
             error = str(failure)
     if path.stem[:2].isdigit():
         add_roadmap(notebook, int(path.stem[:2]))
@@ -169,17 +168,22 @@ def execute_notebook(paths):
 
 
 def _fill_all_numbers(notebook, client):
-    """Fill in the numbers stated in an executed notebook; return a message on those that cannot be computed."""
+    """Fill in the numbers stated in an executed notebook; return a message if some of them cannot be computed."""
     import nbformat
 
-    notebook.cells.append(nbformat.v4.new_code_cell(evaluation_code({name for name, _ in list_numbers(notebook)})))
-    client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
-    values = json.loads(notebook.cells.pop().outputs[0].text)
+    cell = nbformat.v4.new_code_cell(evaluation_code({name for name, _ in list_numbers(notebook)}))
+    notebook.cells.append(cell)
+    try:
+        client.execute_cell(cell, len(notebook.cells) - 1)
+    finally:
+        notebook.cells.pop()
+    results = json.loads(next(output.text for output in cell.outputs if output.get("name") == "stdout"))
+    if errors := [f"{{{name}}}: {error}" for name, (_, error) in results.items() if error]:
+        return f"numbers stated in the text cannot be computed: {'; '.join(errors)}"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = fill_numbers(cell.source, values)
-    failures = [f"{{{name}}}: {value}" for name, value in values.items() if ERROR.match(value)]
-    return f"numbers stated in the text cannot be computed: {'; '.join(failures)}" if failures else None
+            cell.source = fill_numbers(cell.source, {name: value for name, (value, _) in results.items()})
+    return None
 
 
 def execute_notebooks(notebooks, outputs):

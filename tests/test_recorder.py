@@ -101,7 +101,7 @@ def test_recorder_answers_each_recording_and_keeps_it_when_the_cells_run_again(o
     answer.wait_for()  # without running a cell
     assert answer.inner_text().removeprefix("predicted: ") in GENDER_EMOTIONS
     run_cell(page, 0)
-    wait_for_message(page, "kept from the previous run")
+    wait_for_message(page, "stored from the previous run")
     answer.wait_for()
     assert read_prediction(page) == pytest.approx(1.5, abs=0.1)
     page.locator(".ser-discard").click()
@@ -158,15 +158,15 @@ def wav():
     return file.getvalue()
 
 
-def test_recording_is_kept_under_its_key(wav):
-    first = Recorder(key="kept")
+def test_recording_is_stored_under_its_key(wav):
+    first = Recorder(key="stored")
     first.info, first.wav = {"seconds": 1.0}, wav
-    again = Recorder(key="kept")
-    assert (again.wav, again.state, again.info) == (wav, "ready", {"seconds": 1.0, "kept": True})
+    again = Recorder(key="stored")
+    assert (again.wav, again.state, again.info) == (wav, "ready", {"seconds": 1.0, "stored": True})
     assert repr(again) == "Recorder: 1.0 s recorded."
     assert (Recorder(key="other").wav, Recorder().wav) == (b"", b"")
     again.wav = b""  # the button Discard
-    assert Recorder(key="kept").wav == b""
+    assert Recorder(key="stored").wav == b""
 
 
 def test_callback_answers_earlier_and_later_recordings(wav):

@@ -65,6 +65,9 @@ def test_shorter_signal_is_one_window_and_empty_blocks_are_ignored(speech):
     assert stream.feed(speech[:0]) == stream.finish() == []
     assert stream.feed(speech[:SR]) == stream.feed([]) == []
     assert [window["duration"] for window in stream.finish()] == [1.0]
+    stream = Stream(SR)
+    stream.feed(speech[SR:SR + 3200])
+    assert [window["abstention"] for window in stream.finish()] == ["short"]
 
 
 def test_buffer_is_bounded(speech):
@@ -76,7 +79,8 @@ def test_buffer_is_bounded(speech):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"hop": 0}, "hop"), ({"hop": 4}, "hop"), ({"sr": 0}, "sampling rate"), ({"model": "gru"}, "unknown"),
+    ({"hop": 0}, "hop"), ({"hop": 4}, "hop"), ({"window": 1e-5, "hop": 1e-5}, "window"),
+    ({"window": float("inf")}, "window"), ({"sr": 0}, "sampling rate"), ({"model": "gru"}, "unknown"),
     ({"speaker_stats": np.zeros(3)}, "shape")])
 def test_rejects_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -4,7 +4,7 @@ import { ProbabilityView, SignalView, emotionColor } from "./charts.js";
 import { Classifier } from "./classifier.js";
 import { MelSpectrogram, SR, peakOf } from "./dsp.js";
 import { Microphone, explain, readFile } from "./input.js";
-import { EMOTIONS, PeakMemory, Windower, decodeProbabilities, describeWindow } from "./stream.js";
+import { EMOTIONS, RecentPeak, Windower, decodeProbabilities, describeWindow } from "./stream.js";
 import { Trials } from "./trials.js";
 
 const $ = (id) => document.getElementById(id);
@@ -12,9 +12,9 @@ const REASONS = {
   silence: "No speech in this window.", short: "Too little speech in this window.",
   "out of distribution": "Unlike all training speech (noise, music or another kind of recording): no prediction.",
   "low confidence": "No emotion is probable enough (30 %): no prediction." };
-const MAX_QUEUE = 4, TAKE_SECONDS = 6, CLIPPING_PEAK = 0.99;
+const MAX_QUEUE = 4, MAX_CLIP_SECONDS = 6, CLIPPING_PEAK = 0.99;
 const signal = new SignalView($("signal")), probabilities = new ProbabilityView($("probabilities")), microphone = new Microphone(), trials = new Trials();
-let classifier = null, session = null, take = null;
+let isStarting = false, classifier = null, session = null, recording = null;
 
 // Everything that can be observed from outside, for tests and for the console
 export const state = { windows: [], lost: 0, milliseconds: [], delays: [], received: () => session?.received ?? 0 };
@@ -28,12 +28,13 @@ function fail(error) {
 // Run an action of the reader; report its error and keep the page working.
 const action = (run) => async (event) => {
   $("error").hidden = true;
-  try { await run(event); } catch (error) { fail(error); }
+  try { await run(event); } catch (error) { if (error.name !== "AbortError") fail(error); }
 };
 
 async function loadModel() {
   const name = document.querySelector("input[name=model]:checked").value;
   if (classifier.name === name) return;
+  if (!isSecureContext) throw new Error("the page needs https or localhost: open it there");
   if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly: update it or use another one");
   $("loading").hidden = false;
   try { await classifier.load(name); } finally { $("loading").hidden = true; }
@@ -47,19 +48,19 @@ function showProgress(loaded, total) {
 
 // A session: one continuous signal from its first sample on.
 function beginSession() {
-  session = { windower: new Windower(), mel: new MelSpectrogram(), peaks: new PeakMemory(), waiting: [], isBusy: false, received: 0, wanted: true };
+  session = { windower: new Windower(), mel: new MelSpectrogram(), recentPeak: new RecentPeak(), waiting: [], isBusy: false, received: 0, isActive: true };
   Object.assign(state, { windows: [], lost: 0, milliseconds: [], delays: [] });
   signal.reset();
   probabilities.reset();
   return session;
 }
 
-function receive(block) {
-  if (!session?.wanted) return;
+function receive(current, block) {
+  if (current !== session || !current.isActive) return;
   session.received += block.length;
   signal.push(block, session.mel.push(block));
   showLevel(peakOf(block));
-  if (take) take.blocks.push(block);
+  if (recording) recording.blocks.push(block);
   const arrived = performance.now();
   for (const window of session.windower.push(block)) enqueue({ ...window, arrived });
 }
@@ -76,10 +77,12 @@ async function classifyWaiting(current) {
   try {
     while (current.waiting.length && current === session) {
       const window = current.waiting.shift(), output = await classifier.predict(window.samples);
-      const result = describeWindow(window, output, classifier.classes, current.peaks.push(output.peak));
+      const result = describeWindow(window, output, classifier.classes, current.recentPeak.push(output.peak));
       if (current === session) show(result, output.milliseconds, performance.now() - window.arrived);
     }
   } catch (error) {
+    current.waiting.length = 0;
+    current.isActive = false;
     fail(error);
   } finally {
     current.isBusy = false;
@@ -143,14 +146,22 @@ function showLevel(peak) {
 
 async function startMicrophone() {
   await loadModel();
-  beginSession().isLive = true;
-  await microphone.start(receive);
+  const current = beginSession();
+  current.isLive = true;
+  await microphone.start((block) => receive(current, block), () => { stopMicrophone(); fail(new Error("the microphone was disconnected: connect it and start again")); });
   $("microphone").textContent = "Stop microphone";
+}
+
+// A second press while the microphone starts would start it twice.
+async function startOnce() {
+  if (isStarting) throw new DOMException("the microphone is starting", "AbortError");
+  isStarting = true;
+  try { await startMicrophone(); } finally { isStarting = false; }
 }
 
 function stopMicrophone() {
   microphone.stop();
-  if (session) session.wanted = false;
+  if (session?.isLive) session.isActive = false;
   $("microphone").textContent = "Start microphone";
   $("level").value = -60;
   $("level-text").textContent = "no input";
@@ -161,45 +172,48 @@ async function classifyRecording(blob, name) {
   stopMicrophone();
   const y = await readFile(Object.assign(blob, blob.name ? {} : { name }));
   await loadModel();
+  stopMicrophone();
   const current = beginSession();
+  URL.revokeObjectURL($("player").src);
   $("player").src = URL.createObjectURL(blob);
   $("player").hidden = false;
-  for (let start = 0; start < y.length && current === session; start += SR / 2) {
-    receive(y.subarray(start, start + SR / 2));
-    while (current.waiting.length > 1 && current === session) await new Promise((resolve) => setTimeout(resolve, 5));
+  const isWanted = () => current === session && current.isActive;
+  for (let start = 0; start < y.length && isWanted(); start += SR / 2) {
+    receive(current, y.subarray(start, start + SR / 2));
+    while (current.waiting.length > 1 && isWanted()) await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  if (current === session) for (const window of current.windower.finish()) enqueue({ ...window, arrived: performance.now() });
+  if (isWanted()) for (const window of current.windower.finish()) enqueue({ ...window, arrived: performance.now() });
 }
 
-// One take of a few seconds from the microphone; ends by itself.
-async function recordTake(button) {
+// One recording of a few seconds from the microphone; ends by itself.
+async function recordClip(button) {
   const wasRunning = Boolean(microphone.stream);
-  if (!wasRunning) await startMicrophone();
+  if (!wasRunning) await startOnce();
   const samples = await new Promise((resolve) => {
-    take = { blocks: [], resolve };
+    recording = { blocks: [], resolve };
     button.textContent = "Stop";
-    take.timer = setTimeout(finishTake, 1000 * TAKE_SECONDS);
+    recording.timer = setTimeout(finishClip, 1000 * MAX_CLIP_SECONDS);
   });
   if (!wasRunning) stopMicrophone();
   return samples;
 }
 
-function finishTake() {
-  if (!take) return;
-  clearTimeout(take.timer);
-  const { blocks, resolve } = take, samples = new Float32Array(blocks.reduce((n, block) => n + block.length, 0));
+function finishClip() {
+  if (!recording) return;
+  clearTimeout(recording.timer);
+  const { blocks, resolve } = recording, samples = new Float32Array(blocks.reduce((n, block) => n + block.length, 0));
   blocks.reduce((offset, block) => { samples.set(block, offset); return offset + block.length; }, 0);
-  take = null;
+  recording = null;
   resolve(samples);
 }
 
 async function enrollSpeaker() {
-  if (take) return finishTake();
+  if (recording) return finishClip();
   const clips = [];
   try {
     while (clips.length < 3) {
-      $("prompt").textContent = `Neutral sentence ${clips.length + 1} of 3: recording, at most ${TAKE_SECONDS} s. Press Stop when you are done.`;
-      clips.push(await recordTake($("enroll")));
+      $("prompt").textContent = `Neutral sentence ${clips.length + 1} of 3: recording, at most ${MAX_CLIP_SECONDS} s. Press Stop when you are done.`;
+      clips.push(await recordClip($("enroll")));
     }
     const { count } = await classifier.enroll(clips);
     $("forget").hidden = false;
@@ -213,6 +227,7 @@ async function enrollSpeaker() {
 }
 
 function beginTrials() {
+  if (recording) throw new Error("stop the recording first");
   trials.begin();
   $("next").hidden = false;
   promptNext();
@@ -225,11 +240,12 @@ function promptNext() {
 }
 
 async function recordTrial() {
-  if (take) return finishTake();
+  if (recording) return finishClip();
+  const emotion = trials.next;
   try {
-    const samples = await recordTake($("next")), output = await classifier.predict(samples);
+    const samples = await recordClip($("next")), output = await classifier.predict(samples);
     if (!output.emotion) throw new Error("no speech was recorded: check the microphone and record again");
-    trials.add(samples, decodeProbabilities(output, classifier.classes));
+    trials.add(emotion, samples, decodeProbabilities(output, classifier.classes));
     showMatrix();
   } finally {
     promptNext();
@@ -261,7 +277,7 @@ function download() {
 }
 
 function connect() {
-  $("microphone").onclick = action(() => (microphone.stream ? stopMicrophone() : startMicrophone()));
+  $("microphone").onclick = action(() => (microphone.stream ? stopMicrophone() : startOnce()));
   $("file").onchange = action(async () => { const [file] = $("file").files; $("file").value = ""; if (file) await classifyRecording(file); });
   $("play-sample").onclick = action(async () => {
     const name = $("sample").value, response = await fetch(name);
@@ -286,14 +302,24 @@ function connect() {
   });
 }
 
-function drawLoop() {
-  if (!document.hidden) { signal.draw(); probabilities.draw((session?.received ?? 0) / SR); }
+const darkMode = matchMedia("(prefers-color-scheme: dark)");
+let lastDrawn = "";
+
+function drawLoop() { // draws when something changed
+  const drawn = `${session?.received} ${state.windows.length} ${innerWidth} ${darkMode.matches}`;
+  if (!document.hidden && drawn !== lastDrawn) {
+    signal.draw();
+    probabilities.draw((session?.received ?? 0) / SR);
+    lastDrawn = drawn;
+  }
   requestAnimationFrame(drawLoop);
 }
 
 async function main() {
   createBars();
-  const models = await (await fetch("models.json")).json();
+  const response = await fetch("models.json");
+  if (!response.ok) throw new Error(`models.json could not be loaded (${response.status}): reload the page`);
+  const models = await response.json();
   for (const [name, { files }] of Object.entries(models.models))
     $(`size-${name}`).textContent = `${((models.runtime.size + files.reduce((sum, file) => sum + file.size, 0)) / 1e6).toFixed(0)} MB`;
   for (const { path, title } of models.samples) $("sample").append(new Option(title, path));
@@ -301,7 +327,7 @@ async function main() {
   connect();
   drawLoop();
   document.body.dataset.ready = "true";
-  if ("serviceWorker" in navigator) await navigator.serviceWorker.register("sw.js");
+  if ("serviceWorker" in navigator) await navigator.serviceWorker.register("sw.js").catch(() => {}); // only offline use is lost
 }
 
 action(main)();

@@ -55,7 +55,9 @@ export class SignalView {
     const n = SHOWN_SECONDS * FRAMES_PER_SECOND, image = new ImageData(n, N_MELS), dark = cssColor("--scheme") === "dark";
     this.frames.forEach((frame, i) => frame.forEach((db, band) => {
       const level = Math.min(1, Math.max(0, (db - LOW_DB) / (HIGH_DB - LOW_DB))), value = Math.round(255 * (dark ? level : 1 - level));
-      image.data.set([value, value, value, 255], 4 * ((N_MELS - 1 - band) * n + n - this.frames.length + i));
+      const pixel = 4 * ((N_MELS - 1 - band) * n + n - this.frames.length + i);
+      image.data[pixel] = image.data[pixel + 1] = image.data[pixel + 2] = value;
+      image.data[pixel + 3] = 255;
     }));
     const buffer = Object.assign(document.createElement("canvas"), { width: n, height: N_MELS });
     buffer.getContext("2d").putImageData(image, 0, 0);

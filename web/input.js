@@ -4,39 +4,58 @@ import { Resampler, SR, toMono } from "./dsp.js";
 
 const MAX_FILE_BYTES = 512 * 2 ** 20, MAX_FILE_SECONDS = 3600;
 
+// Duration in s from the header, before decoding needs its memory; NaN if the browser cannot tell.
+function readDuration(file) {
+  return new Promise((resolve) => {
+    const player = document.createElement("audio"), url = URL.createObjectURL(file);
+    const finish = () => { URL.revokeObjectURL(url); resolve(player.duration); };
+    Object.assign(player, { preload: "metadata", onloadedmetadata: finish, onerror: finish, src: url });
+  });
+}
+
 export class Microphone {
-  // onBlock receives Float32Array blocks at 16 kHz
-  async start(onBlock) {
-    if (!navigator.mediaDevices) throw new Error("the browser offers the microphone only over https or on localhost: open the page there, or use a file");
+  constructor() { this.generation = 0; this.stream = null; } // a start is void if another start or a stop follows
+
+  // onBlock receives Float32Array blocks at 16 kHz; onEnd is called when the device is unplugged
+  async start(onBlock, onEnd) {
+    this.stop();
+    const generation = this.generation;
     // the browser's processing would change level and spectrum
-    this.stream = await navigator.mediaDevices.getUserMedia({
+    const stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+    const context = new AudioContext(); // at the rate of the device
     try {
-      this.context = new AudioContext(); // at the rate of the device
-      await this.context.audioWorklet.addModule("capture-processor.js");
-      const resampler = new Resampler(this.context.sampleRate);
-      this.node = new AudioWorkletNode(this.context, "capture");
-      this.node.port.onmessage = ({ data }) => onBlock(resampler.push(data));
-      this.context.createMediaStreamSource(this.stream).connect(this.node);
-      this.node.connect(this.context.destination); // outputs silence; some browsers process only connected nodes
-      await this.context.resume();
-    } catch (error) {
-      this.stop(); // otherwise the microphone would stay on
+      await context.audioWorklet.addModule("capture-processor.js");
+      await context.resume();
+      if (generation !== this.generation) throw new DOMException("stopped before it started", "AbortError");
+    } catch (error) { // otherwise the microphone would stay on
+      stream.getTracks().forEach((track) => track.stop());
+      context.close();
       throw error;
     }
+    const resampler = new Resampler(context.sampleRate), node = new AudioWorkletNode(context, "capture");
+    node.port.onmessage = ({ data }) => onBlock(resampler.push(data));
+    context.createMediaStreamSource(stream).connect(node);
+    node.connect(context.destination); // outputs silence; some browsers process only connected nodes
+    stream.getAudioTracks()[0].onended = onEnd;
+    Object.assign(this, { stream, context, node });
   }
 
   stop() {
-    this.stream?.getTracks().forEach((track) => track.stop());
-    this.node?.disconnect();
-    this.context?.close();
-    this.stream = this.node = this.context = null;
+    this.generation++;
+    if (!this.stream) return;
+    this.stream.getTracks().forEach((track) => track.stop());
+    this.node.disconnect();
+    this.context.close();
+    this.stream = null;
   }
 }
 
 export async function readFile(file) { // File or Blob
   if (!file.size) throw new Error(`${file.name}: the file is empty: record it again`);
   if (file.size > MAX_FILE_BYTES) throw new Error(`${file.name}: the file has more than 512 MB: cut it into parts`);
+  const tooLong = new Error(`${file.name}: longer than one hour: cut it into parts`);
+  if (await readDuration(file) > MAX_FILE_SECONDS) throw tooLong;
   const context = new OfflineAudioContext(1, 1, SR); // decodeAudioData resamples to its rate
   let sound;
   try {
@@ -44,7 +63,7 @@ export async function readFile(file) { // File or Blob
   } catch {
     throw new Error(`${file.name}: the browser cannot decode this file: convert it to WAV, MP3, OGG or FLAC`);
   }
-  if (sound.duration > MAX_FILE_SECONDS) throw new Error(`${file.name}: longer than one hour: cut it into parts`);
+  if (sound.duration > MAX_FILE_SECONDS) throw tooLong;
   return toMono(Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c)));
 }
 

@@ -5,10 +5,11 @@ import { SR } from "./dsp.js";
 export const WINDOW_DURATION = 3, HOP_DURATION = 0.5; // s
 export const EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
 const FIVE_EMOTIONS = ["angry", "calm", "fearful", "happy", "sad"]; // of the ten classes, in the order of their codes
-const PEAK_MEMORY = 10, MIN_DURATION = 0.3, MIN_SPEECH_DURATION = 0.6; // s
+const PEAK_DURATION = 10, MIN_DURATION = 0.3, MIN_SPEECH_DURATION = 0.6; // s
 const MIN_PEAK = 10 ** (-60 / 20), PAUSE_RATIO = 10 ** (-35 / 20), MIN_PROBABILITY = 0.3;
 
-export const hasSignal = (peak, duration) => peak >= MIN_PEAK && duration >= MIN_DURATION;
+export const isLoud = (peak) => peak >= MIN_PEAK;
+export const hasSignal = (peak, duration) => isLoud(peak) && duration >= MIN_DURATION;
 
 // Cut a signal that arrives in blocks into windows: {start (s), samples}.
 export class Windower {
@@ -37,11 +38,11 @@ export class Windower {
 }
 
 // Highest peak of the last seconds: a pause is relative to it.
-export class PeakMemory {
+export class RecentPeak {
   constructor() { this.peaks = []; }
 
   push(peak) {
-    this.peaks = [...this.peaks, peak].slice(-PEAK_MEMORY / HOP_DURATION);
+    this.peaks = [...this.peaks, peak].slice(-PEAK_DURATION / HOP_DURATION);
     return Math.max(...this.peaks);
   }
 }
@@ -50,6 +51,7 @@ export class PeakMemory {
 export function describeWindow(window, output, classes, recentPeak) {
   const result = { start: window.start, duration: window.samples.length / SR, emotion: null, gender: null, code: null,
                    class: null, probabilities: null, oodScore: null, abstention: null };
+  if (isLoud(output.peak) && result.duration < MIN_DURATION) return { ...result, abstention: "short" };
   if (!output.emotion || output.peak <= recentPeak * PAUSE_RATIO) return { ...result, abstention: "silence" };
   if (output.speechDuration < MIN_SPEECH_DURATION) return { ...result, abstention: "short" };
   Object.assign(result, decodeProbabilities(output, classes), { oodScore: output.oodScore });

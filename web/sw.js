@@ -2,9 +2,10 @@
 
 const CACHE = "ser-VERSION"; // replaced by scripts/build_web.py
 const SHELL = SHELL_FILES;
+const WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'";
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(SHELL)).then(() => self.skipWaiting()));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(SHELL.map((path) => new Request(path, { cache: "reload" })))).then(() => self.skipWaiting()));
 });
 
 self.addEventListener("activate", (event) => {
@@ -16,21 +17,23 @@ self.addEventListener("activate", (event) => {
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== "GET" || url.origin !== location.origin || !url.href.startsWith(self.registration.scope)) return;
-  event.respondWith(respond(event.request).then(isolate));
+  event.respondWith(respond(event).then(isolate));
 });
 
-async function respond(request) {
-  const cached = await caches.match(request, { ignoreSearch: true });
+async function respond(event) {
+  const { request } = event, cached = await caches.match(request, { ignoreSearch: true });
   if (cached) return cached;
-  const response = await fetch(request);
-  if (response.status === 200) (await caches.open(CACHE)).put(request, response.clone());
+  const response = await fetch(request, { cache: "no-cache" }), copy = response.clone();
+  if (response.status === 200) // without space the page works, but not offline
+    event.waitUntil(caches.open(CACHE).then((cache) => cache.put(request, copy)).catch(() => {}));
   return response;
 }
 
-// With these headers browsers allow several threads; static hosts do not send them
+// Headers that static hosts do not send: several threads, and the policy of the page for its workers
 function isolate(response) {
   if (!response.body) return response;
   const headers = new Headers(response.headers);
+  if (/\.m?js$/.test(new URL(response.url || location.href).pathname)) headers.set("Content-Security-Policy", WORKER_POLICY);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });

@@ -1,4 +1,4 @@
-// "Your own confusion matrix": prompts, takes, predictions, and their download.
+// "Your own confusion matrix": prompts, recordings, predictions, and their download.
 
 import { encodeWav } from "./dsp.js";
 import { EMOTIONS } from "./stream.js";
@@ -17,8 +17,9 @@ export class Trials {
 
   get next() { return this.order[0] ?? null; }
 
-  add(samples, prediction) { // of the emotion `next`
-    this.trials.push({ emotion: this.order.shift(), samples, prediction });
+  add(emotion, samples, prediction) {
+    this.order = this.order.filter((name) => name !== emotion);
+    this.trials.push({ emotion, samples, prediction });
   }
 
   get matrix() { // counts[intended][predicted]

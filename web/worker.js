@@ -2,9 +2,8 @@
 
 import * as ort from "./vendor/onnxruntime/ort.wasm.min.mjs";
 import { SR, normalize, peakOf, trim } from "./dsp.js";
-import { hasSignal } from "./stream.js";
+import { hasSignal, isLoud } from "./stream.js";
 
-const RUNTIME = "vendor/onnxruntime/ort-wasm-simd-threaded.wasm.gz";
 const MIN_ENCODER_SAMPLES = 0.3 * SR;
 let model = null, isRuntimeReady = false;
 
@@ -37,13 +36,14 @@ async function loadRuntime(file, onProgress) {
 async function load({ name, runtime, info }) {
   const files = [...(isRuntimeReady ? [] : [runtime]), ...info.files], total = files.reduce((sum, file) => sum + file.size, 0);
   let loaded = 0;
-  const onProgress = (n) => { loaded += n; postMessage({ type: "progress", name, loaded, total }); };
+  const onProgress = (n) => { loaded += n; postMessage({ type: "progress", loaded, total }); };
   if (!isRuntimeReady) await loadRuntime(runtime, onProgress);
   const sessions = {};
   for (const file of info.files)
     sessions[file.role] = await ort.InferenceSession.create(await fetchChecked(file, onProgress), { executionProviders: ["wasm"] });
+  for (const session of Object.values(model?.sessions ?? {})) await session.release();
   model = { name, info, sessions, speaker: null };
-  return { total };
+  return {};
 }
 
 const tensor = (values, shape) => new ort.Tensor("float32", Float32Array.from(values), shape);
@@ -84,7 +84,7 @@ async function predict({ samples }) {
 
 // Reference statistics of a speaker from neutral recordings, as ser_utils.live.enroll_speaker.
 async function enroll({ clips }) {
-  const speech = clips.map((clip) => normalize(clip)).filter((y) => hasSignal(peakOf(y), y.length / SR)).map(trim);
+  const speech = clips.map((clip) => normalize(clip)).filter((y) => isLoud(peakOf(y))).map(trim);
   if (!speech.length) throw new Error("these recordings contain no speech: record a neutral sentence");
   model.speaker = model.name === "whisper" ? await whisperSpeaker(speech) : await mfccSpeaker(speech);
   return { count: speech.length };

@@ -31,13 +31,27 @@ FIVE_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:
 
 @dataclass
 class Segment:
-    """A part of a recording; no speech duration and no output where it is silent or too short."""
+    """A part of a recording and the output of the model for it.
 
-    start: float  # s
-    duration: float  # s
+    Attributes
+    ----------
+    start, duration : float
+        In s.
+    peak : float
+        Highest absolute sample; full scale is 1.
+    clipped_fraction : float
+        Share of the samples at full scale.
+    speech_duration : float
+        Duration after trimming in s; 0 without output.
+    output : ModelOutput, optional
+        None if the segment is silent or too short.
+    """
+
+    start: float
+    duration: float
     peak: float
     clipped_fraction: float
-    speech_duration: float = 0.0  # s
+    speech_duration: float = 0.0
     output: ModelOutput | None = None
 
 

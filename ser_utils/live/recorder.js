@@ -51,9 +51,9 @@ function create(tag, className, properties = {}, attributes = {}) {
   return element;
 }
 
-function describe({ seconds, rate, peak, full, kept }) {
+function describe({ seconds, rate, peak, full, stored }) {
   const quality = peak < SILENT_PEAK ? ", silent: check which microphone the browser uses" : peak >= CLIPPED_PEAK ? ", clipped: move away from the microphone" : "";
-  return `${seconds.toFixed(2)} s at ${rate} Hz${full ? ", stopped at the limit" : ""}${quality}${kept ? ", kept from the previous run" : ""}`;
+  return `${seconds.toFixed(2)} s at ${rate} Hz${full ? ", stopped at the limit" : ""}${quality}${stored ? ", stored from the previous run" : ""}`;
 }
 
 function explainError(error) {
@@ -84,13 +84,13 @@ function render({ model, el }) {
   if (prompt) label.style.minWidth = "13em";  // aligns several recorders
   row.append(label, record, discard, time, level, clipping, upload, message, player);
   el.append(row, answer);
-  let current = null, url = null, busy = false;
+  let current = null, url = null, busy = false, isDisposed = false;
 
   const setTraits = (values) => { Object.entries(values).forEach(([trait, value]) => model.set(trait, value)); model.save_changes(); };
   const emptyWav = () => new DataView(new ArrayBuffer(0));
   const fail = (error) => { setTraits({ state: "error", error: explainError(error), info: {}, wav: emptyWav() }); show(); };
 
-  // Shows the state of the model: a new recording, one kept from the previous run, or an error
+  // Shows the state of the model: a new recording, one stored from the previous run, or an error
   function show() {
     const wav = model.get("wav"), error = model.get("error"), isRecording = Boolean(current);
     const hasRecording = wav?.byteLength > 0 && !isRecording;
@@ -113,7 +113,7 @@ function render({ model, el }) {
     if (44 + 2 * count > MAX_BYTES) throw new Error(`${seconds.toFixed(0)} s are too long for the notebook's connection: shorten the file, or pass its path to ser_utils.predict`);
     if (seconds < 0.1) throw new Error("nothing was recorded: record at least one second");
     const peak = blocks.reduce((top, block) => block.reduce((t, x) => Math.max(t, Math.abs(x)), top), 0);
-    setTraits({ state: "ready", error: "", answer: "", info: { ...info, rate, seconds, peak }, wav: toWav(blocks, rate, count) });
+    setTraits({ state: "ready", error: "", info: { ...info, rate, seconds, peak }, wav: toWav(blocks, rate, count) });
     show();
   }
 
@@ -133,6 +133,7 @@ function render({ model, el }) {
     if (!navigator.mediaDevices) throw new Error("the browser offers microphones only over https or on localhost: open the page there, or upload a recording");
     // the browser's processing changes level and spectrum: automatic gain alone shifts MFCC 0 by tens of dB
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+    if (isDisposed) return stream.getTracks().forEach((track) => track.stop());  // the cell was run again meanwhile
     const context = new AudioContext();  // at the device's rate: Firefox rejects others
     try { await capture(stream, context); } catch (error) {  // otherwise the microphone would stay on
       stream.getTracks().forEach((track) => track.stop());
@@ -202,7 +203,7 @@ function render({ model, el }) {
   const showAnswer = () => { if (!current) { answer.textContent = model.get("answer"); answer.hidden = !answer.textContent; } };
   model.on("change:answer", showAnswer);
   show();
-  return () => { model.off("change:answer", showAnswer); release(); if (url) URL.revokeObjectURL(url); };
+  return () => { isDisposed = true; model.off("change:answer", showAnswer); release(); if (url) URL.revokeObjectURL(url); };
 }
 
 export default { render };

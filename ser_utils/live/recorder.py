@@ -41,7 +41,7 @@ class Recorder(anywidget.AnyWidget):
         The recording stops after this time.
     key : str, default ""
         A recorder created with the key of an earlier one in the same kernel starts with its recording, so that running
-        a notebook again keeps the recording. Without a key nothing is kept.
+        a notebook again keeps the recording. Without a key nothing is stored.
 
     Attributes
     ----------
@@ -78,11 +78,11 @@ class Recorder(anywidget.AnyWidget):
     _callback = None
 
     def __init__(self, prompt="", max_seconds=10.0, key=""):
-        kept = {}
+        stored = {}
         if key in _RECORDINGS:
             wav, info = _RECORDINGS[key]
-            kept = {"wav": wav, "info": info | {"kept": True}, "state": "ready"}
-        super().__init__(prompt=prompt, max_seconds=max_seconds, key=key, **kept)
+            stored = {"wav": wav, "info": info | {"stored": True}, "state": "ready"}
+        super().__init__(prompt=prompt, max_seconds=max_seconds, key=key, **stored)
 
     def __repr__(self):
         name = f'Recorder "{self.prompt.rstrip(":")}"' if self.prompt else "Recorder"
@@ -135,7 +135,7 @@ class Recorder(anywidget.AnyWidget):
         self._update_answer()
 
     @traitlets.observe("wav")
-    def _keep_recording(self, _):
+    def _store_recording(self, _):
         if self.key and self.wav:
             _RECORDINGS[self.key] = self.wav, dict(self.info)
         else:

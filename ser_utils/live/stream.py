@@ -13,7 +13,7 @@ from ser_utils.live import predictor
 from ser_utils.live.deployed import load_model
 
 WINDOW_DURATION, HOP_DURATION = 3.0, 0.5  # s
-PEAK_MEMORY = 10.0  # s; a pause is relative to the highest peak of this time
+PEAK_DURATION = 10.0  # s; a pause is relative to the highest peak of this time
 MIN_PROBABILITY = 0.3  # 28 % of the predictions below it are correct on held-out corpora (notebook 05)
 REASONS = ("silence", "short", "out of distribution", "low confidence")
 
@@ -33,7 +33,7 @@ class Stream:
     speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `enroll_speaker` with the same model.
     window, hop : float
-        Duration of a window and distance between the starts of two windows in s; hop is at most the window.
+        Duration of a window, 0.3 s to one hour, and distance between the starts of two windows, in s.
 
     Raises
     ------
@@ -53,8 +53,9 @@ class Stream:
     """
 
     def __init__(self, sr, model="whisper", speaker_stats=None, window=WINDOW_DURATION, hop=HOP_DURATION):
-        if not 0 < hop <= window:
-            raise ValueError(f"hop={hop} and window={window}: the hop must be above 0 and at most the window, in s")
+        if not (0 < hop <= window and predictor.MIN_DURATION <= window <= predictor.MAX_DURATION):
+            raise ValueError(f"window={window} and hop={hop} s: the window must last {predictor.MIN_DURATION} s to one "
+                             "hour, the hop at most as long")
         predictor.check_samples(np.zeros(1), sr)
         self.sr = sr
         self._deployed = load_model(model)
@@ -100,8 +101,8 @@ class Stream:
 
     def _predict(self, block):
         segment = predictor.predict_segment(self._deployed, self._start / self.sr, block, self.sr, self._speaker_stats)
-        n_remembered = max(1, round(PEAK_MEMORY * self.sr / self._hop))
-        self._peaks = [*self._peaks, segment.peak][-n_remembered:]
+        n_recent = max(1, round(PEAK_DURATION * self.sr / self._hop))
+        self._peaks = [*self._peaks, segment.peak][-n_recent:]
         self._n_windows += 1
         return describe_window(segment, self._deployed.classes, max(self._peaks))
 
@@ -126,6 +127,8 @@ def describe_window(segment, classes, recent_peak):
     """
     window = {"start": round(segment.start, 3), "duration": round(segment.duration, 3), "emotion": None, "gender": None,
               "code": None, "class": None, "probabilities": None, "ood_score": None, "abstention": None}
+    if segment.peak >= predictor.MIN_PEAK and segment.duration < predictor.MIN_DURATION:
+        return window | {"abstention": "short"}
     if segment.output is None or segment.peak <= recent_peak * 10 ** (predictor.PAUSE_THRESHOLD_DB / 20):
         return window | {"abstention": "silence"}
     if segment.speech_duration < predictor.MIN_SPEECH_DURATION:
