@@ -236,9 +236,10 @@ def check_archive(path, folder):
     assert len(y) > sr
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 768, 1440])
-def test_page_is_accessible_and_fits(scheme, width, open_page):
+@pytest.mark.parametrize(("width", "scheme"), [
+    (360, "light"), (768, "dark"), (1440, "light"),
+    *(pytest.param(*values, marks=pytest.mark.slow) for values in ((360, "dark"), (768, "light"), (1440, "dark")))])
+def test_page_is_accessible_and_fits(width, scheme, open_page):
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 900})
     classify_sample(page)
     violations = Axe().run(page)
