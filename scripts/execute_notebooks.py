@@ -12,11 +12,11 @@ The expressions are evaluated in the kernel after the last cell. The alternative
 
 import argparse
 import base64
+import io
 import json
 import os
 import re
 import sys
-from html import escape
 from pathlib import Path
 
 from ser_utils._utils.files import ROOT, write_atomic
@@ -86,29 +86,33 @@ def draw_roadmap(current):
 
     Returns
     -------
-    str
-        SVG.
+    bytes
+        PNG; JupyterLab shows no SVG attachments.
     """
-    parts = ['<svg xmlns="http://www.w3.org/2000/svg" width="770" height="64" viewBox="0 0 770 64" '
-             'font-family="sans-serif" text-anchor="middle"><rect width="770" height="64" fill="white"/>']
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch
+
+    figure = Figure(figsize=(7.7, 0.66))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, 7.7), ylim=(0, 0.66))
+    ax.axis("off")
     for number, title in enumerate(ROADMAP, 1):
-        x, is_current = 110 * (number - 1) + 5, number == current
-        fill, color, weight = ("#0072B2", "white", "bold") if is_current else ("#EEEEEE", "#222222", "normal")
-        parts.append(f'<rect x="{x}" y="4" width="98" height="56" rx="5" fill="{fill}" stroke="#666666"/>')
-        lines = [f"{number:02}", *title.split("\n")]
-        parts += [f'<text x="{x + 49}" y="{36 - 8 * len(lines) + 16 * index}" font-size="13" fill="{color}" '
-                  f'font-weight="{weight}">{escape(line)}</text>' for index, line in enumerate(lines, 1)]
+        x, is_current = 1.1 * number - 1.02, number == current
+        ax.add_patch(FancyBboxPatch((x, 0.06), 0.94, 0.54, boxstyle="round,pad=0,rounding_size=0.06",
+                                    facecolor="#0072B2" if is_current else "#EEEEEE", edgecolor="#666666"))
+        ax.text(x + 0.47, 0.33, f"{number:02}\n{title}", ha="center", va="center", fontsize=9, linespacing=1.1,
+                color="white" if is_current else "#222222", fontweight="bold" if is_current else "normal")
         if number > 1:
-            parts.append(f'<path d="M{x - 11} 28 l7 4 l-7 4 z" fill="#666666"/>')
-    return "".join([*parts, "</svg>\n"])
+            ax.plot(x - 0.08, 0.33, ">", color="#666666", markersize=5)
+    figure.savefig(image := io.BytesIO(), format="png", dpi=200, metadata={"Software": None})
+    return image.getvalue()
 
 
 def add_roadmap(notebook, number):
-    """Attach the roadmap to the first cell that refers to it."""
+    """Attach the roadmap to the cell that refers to it."""
     for cell in notebook.cells:
-        if cell.cell_type == "markdown" and "(attachment:roadmap.svg)" in cell.source:
-            image = base64.b64encode(draw_roadmap(number).encode()).decode()
-            cell.attachments = {"roadmap.svg": {"image/svg+xml": image}}
+        if cell.cell_type == "markdown" and "(attachment:roadmap.png)" in cell.source:
+            cell.attachments = {"roadmap.png": {"image/png": base64.b64encode(draw_roadmap(number)).decode()}}
 
 
 def add_alternative_texts(notebook):

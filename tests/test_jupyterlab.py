@@ -53,12 +53,13 @@ def open_notebook(lab, chromium, name=None):
     return page, requests
 
 
-def test_first_notebook_opens_with_sound_and_saving_leaves_it_unchanged(lab, chromium):
+def test_first_notebook_opens_with_roadmap_and_sound_and_saving_leaves_it_unchanged(lab, chromium):
     path = lab[2] / "notebooks" / "01_data_exploration.ipynb"
     page, _ = open_notebook(lab, chromium)
     content = path.read_bytes()
     page.wait_for_function("""() => { const players = [...document.querySelectorAll('audio')]
                                       return players.length && players.every(player => player.readyState >= 1) }""")
+    page.wait_for_function("() => document.querySelector('img[alt^=Roadmap]')?.naturalWidth > 0")
     page.evaluate(f"{EXECUTE}('docmanager:save')")
     page.close()
     assert path.read_bytes() == content
