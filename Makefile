@@ -52,4 +52,6 @@ build/bench/ready: .venv/ready benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	# once, by one process: concurrent compilation can corrupt numba's cache (numba #10128)
+	$(PY) -c "from ser_utils.features.descriptors import compile_pyin; compile_pyin()"
 	@touch $@

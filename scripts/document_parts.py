@@ -394,6 +394,12 @@ def headline_score(corpus, model, split):
     return f"{recall_row(rows)['UAR']} % UAR (95 % confidence interval {format_ci(rows)})"
 
 
+def mfcc_emodb():
+    """UAR of the deployed MFCC model on EMO-DB with all eight emotions as possible outputs, with interval."""
+    rows = select(load_predictions("robustness"), test_corpus="emodb")
+    return f"{recall_row(rows)['UAR']} % (95 % confidence interval {format_ci(rows)})"
+
+
 def held_out_mean():
     """Mean UAR of the deployed Whisper configuration over the held-out corpora, four emotions, not adapted."""
     table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=OPEN_SPLIT)

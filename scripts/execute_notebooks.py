@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ser_utils._utils.files import ROOT, write_atomic
 from ser_utils._utils.parallel import parallel_map
+from ser_utils.features.descriptors import compile_pyin
 
 NOTEBOOKS = ROOT / "notebooks"
 MARKER = re.compile(r"<!-- (.*?) -->(.*?)<!-- / -->", re.DOTALL)
@@ -202,6 +203,7 @@ def execute_notebooks(notebooks, outputs):
     bool
         Whether all of them ran.
     """
+    compile_pyin()  # before two kernels do: concurrent compilation can corrupt numba's cache (numba #10128)
     errors = list(parallel_map(execute_notebook, list(zip(notebooks, outputs, strict=True)), desc="notebooks",
                                unit="notebook", n_jobs=2))
     print("".join(f"{path.stem} failed: {error}\n" for path, error in zip(notebooks, errors, strict=True) if error),

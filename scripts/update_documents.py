@@ -60,6 +60,7 @@ def pages():
         "web/index.html": {
             "page_ravdess": parts.headline_score(MULTI_CORPUS, parts.WHISPER_MODEL, parts.RAVDESS_SPLIT),
             "page_held_out": f"{parts.held_out_mean()} % UAR on average, from {parts.held_out_range()}",
+            "page_adaptation": parts.adaptation(), "page_mfcc_emodb": parts.mfcc_emodb(),
             "page_mfcc": parts.headline_score("ravdess", "cnn_robust", "speaker-independent")},
         "data/README.md": {"datasets": parts.datasets()},
         "benchmarks/README.md": {

@@ -7,6 +7,7 @@ import threading
 
 import build_web
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
@@ -59,7 +60,6 @@ def open_page(site, chromium):
 def classify_sample(page, model="mfcc", n=3):
     """Classify the sample and return its first windows."""
     page.check(f"input[value={model}]")
-    page.wait_for_selector("#loading", state="hidden")
     page.evaluate("() => { window.ser.windows = [] }")
     page.select_option("#sample", label="angry")
     page.click("#play-sample")
@@ -168,6 +168,7 @@ def test_altered_model_is_refused(open_page):
     page = open_page(service_workers="block")
     page.route("**/models/mfcc_emotion.onnx", lambda route: route.fulfill(body=b"altered"))
     page.check("input[value=mfcc]")
+    page.click("#play-sample")
     wait_for_error(page, "wrong checksum")
     page.unroute("**/models/mfcc_emotion.onnx")
     classify_sample(page)
@@ -193,31 +194,35 @@ def test_own_confusion_matrix_and_its_download(open_page, tmp_path):
     page = open_page("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
                      f"--use-file-for-fake-audio-capture={tmp_path / 'speech.wav'}", permissions=["microphone"])
     page.check("input[value=mfcc]")
-    page.wait_for_selector("#loading", state="hidden")
     page.click("#enroll")
     for number in (1, 2, 3):
-        page.wait_for_function(f"() => document.getElementById('prompt').innerText.includes('{number} of 3')")
-        stop_recording(page, "#enroll")
-    page.wait_for_function("() => document.getElementById('prompt').innerText.includes('adapted')")
+        record_next(page, f"{number} of 3")
+    wait_for_prompt(page, "adapted")
     page.click("#trials")
     for number in range(1, 9):
-        page.wait_for_function(f"() => document.getElementById('prompt').innerText.startsWith('{number}:')")
-        page.click("#next")
-        stop_recording(page, "#next")
-    page.wait_for_function("() => document.getElementById('prompt').innerText.includes('All eight')")
-    cells = page.locator("#matrix tbody td").all_inner_texts()
+        record_next(page, f"{number} of 8")
+    wait_for_prompt(page, "All eight")
+    assert page.evaluate("() => document.activeElement.id") == "download"
+    cells = page.locator("#counts tbody td").all_inner_texts()
     assert sum(int(text) for text in cells if text) == 8
     with page.expect_download() as download:
         page.click("#download")
     check_archive(download.value.path(), tmp_path)
 
 
-def stop_recording(page, button):
-    """Stop a recording after a second of sound has arrived."""
-    page.wait_for_function(f"() => document.querySelector('{button}').innerText === 'Stop'")
+def wait_for_prompt(page, text):
+    page.wait_for_function("text => document.getElementById('prompt').innerText.includes(text)", arg=text)
+
+
+def record_next(page, prompt):
+    """Record a second after a prompt, with the keyboard; other controls are disabled meanwhile."""
+    wait_for_prompt(page, prompt)
+    page.keyboard.press("Enter")  # the button has the focus
+    page.wait_for_function("() => document.getElementById('next').innerText === 'Stop'")
+    assert page.is_disabled("#play-sample")
     start = page.evaluate("() => window.ser.received()")
     page.wait_for_function("start => window.ser.received() > start + 16000", arg=start)
-    page.click(button)
+    page.keyboard.press("Enter")
 
 
 def check_archive(path, folder):
@@ -231,9 +236,12 @@ def check_archive(path, folder):
     clips = load_clips(folder / "downloaded" / "recordings" / "clips.csv", "custom")
     assert sorted(clips["emotion"]) == sorted(EMOTIONS)
     assert set(clips["speaker"]) == {"me"}
+    table = pd.read_csv(folder / "downloaded" / "recordings" / "clips.csv")
+    assert set(table["model"]) == {"mfcc"}
+    assert table["is_adapted"].all()
     y, sr = audio.read(folder / "downloaded" / "recordings" / clips["file"].iloc[0])
     assert sr == 16000
-    assert len(y) > sr
+    assert 0.9 * sr < len(y) < 7 * sr
 
 
 @pytest.mark.parametrize(("width", "scheme"), [

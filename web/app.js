@@ -1,13 +1,14 @@
 // Connects inputs, classifier and views.
 
-import { ProbabilityView, SignalView, emotionColor } from "./charts.js";
+import { DASHES, ProbabilityView, SignalView, emotionColor } from "./charts.js";
 import { Classifier } from "./classifier.js";
 import { MelSpectrogram, SR, peakOf } from "./dsp.js";
 import { Microphone, explain, readFile } from "./input.js";
-import { EMOTIONS, RecentPeak, Windower, decodeProbabilities, describeWindow } from "./stream.js";
+import { EMOTIONS, FIVE_EMOTIONS, RecentPeak, Windower, decodeProbabilities, describeWindow } from "./stream.js";
 import { Trials } from "./trials.js";
 
 const $ = (id) => document.getElementById(id);
+const SENTENCE = "“Kids are talking by the door.”", N_NEUTRAL = 3, ANNOUNCEMENT_INTERVAL = 5000; // ms
 const REASONS = {
   silence: "No speech in this window.", short: "Too little speech in this window.",
   "out of distribution": "Unlike all training speech (noise, music or another kind of recording): no prediction.",
@@ -15,6 +16,7 @@ const REASONS = {
 const MAX_QUEUE = 4, MAX_CLIP_SECONDS = 6, CLIPPING_PEAK = 0.99;
 const signal = new SignalView($("signal")), probabilities = new ProbabilityView($("probabilities")), microphone = new Microphone(), trials = new Trials();
 let isStarting = false, classifier = null, session = null, recording = null;
+let neutralClips = null; // while a speaker is enrolled
 
 // Everything that can be observed from outside, for tests and for the console
 export const state = { windows: [], lost: 0, milliseconds: [], delays: [], received: () => session?.received ?? 0 };
@@ -23,6 +25,15 @@ window.ser = state;
 function fail(error) {
   $("error").textContent = explain(error);
   $("error").hidden = false;
+}
+
+// For screen readers: at most one announcement in five seconds, none while a recording is made.
+let lastAnnouncement = { text: "", time: 0 };
+function announce(text, isFinal = false) {
+  const isDue = performance.now() - lastAnnouncement.time > ANNOUNCEMENT_INTERVAL && text !== lastAnnouncement.text;
+  if (recording || !(isFinal || isDue)) return;
+  lastAnnouncement = { text, time: performance.now() };
+  $("announcement").textContent = text;
 }
 
 // Run an action of the reader; report its error and keep the page working.
@@ -37,8 +48,17 @@ async function loadModel() {
   if (!isSecureContext) throw new Error("the page needs https or localhost: open it there");
   if (typeof WebAssembly !== "object") throw new Error("this browser has no WebAssembly: update it or use another one");
   $("loading").hidden = false;
+  announce("loading the model", true);
   try { await classifier.load(name); } finally { $("loading").hidden = true; }
   $("forget").hidden = true;
+}
+
+// The chosen model is loaded when it is used.
+function changeModel() {
+  stopMicrophone();
+  const wasAdapted = !$("forget").hidden;
+  $("forget").hidden = true;
+  $("prompt").textContent = `The model changes at the next start.${wasAdapted ? " The adaptation to your voice is removed." : ""}`;
 }
 
 function showProgress(loaded, total) {
@@ -52,6 +72,7 @@ function beginSession() {
   Object.assign(state, { windows: [], lost: 0, milliseconds: [], delays: [] });
   signal.reset();
   probabilities.reset();
+  $("summary").textContent = "";
   return session;
 }
 
@@ -60,7 +81,7 @@ function receive(current, block) {
   session.received += block.length;
   signal.push(block, session.mel.push(block));
   showLevel(peakOf(block));
-  if (recording) recording.blocks.push(block);
+  if (recording?.owner === current) recording.blocks.push(block);
   const arrived = performance.now();
   for (const window of session.windower.push(block)) enqueue({ ...window, arrived });
 }
@@ -94,20 +115,51 @@ function show(result, milliseconds, delay) {
   state.windows.splice(0, state.windows.length - 1000);
   for (const [list, value] of [[state.milliseconds, milliseconds], [state.delays, delay]]) { list.push(value); list.splice(0, list.length - 100); }
   probabilities.push(result);
-  const isShown = result.emotion && !result.abstention, text = isShown ? result.emotion : "–";
-  if ($("emotion").textContent !== text) $("emotion").textContent = text;
-  $("emotion").style.color = isShown ? emotionColor(result.emotion) : "";
-  $("reason").textContent = REASONS[result.abstention] ?? `Probability ${percent(result.probabilities[result.emotion])} %`;
-  $("gender").textContent = isShown ? result.gender : "–";
-  $("code").textContent = isShown ? `${result.code} ${result.class.replace("_", " ")}` : "–";
-  showBars(result.probabilities);
+  showPrediction(result);
   addRow(result);
   const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
   $("timing").textContent = `Window of 3 s every 0.5 s. Computation ${mean(state.milliseconds).toFixed(0)} ms per window, ` +
     `${mean(state.delays).toFixed(0)} ms from its last sample to the result; ${state.lost} windows skipped.`;
 }
 
+function showPrediction(result) {
+  const isShown = result.emotion && !result.abstention, p = result.probabilities?.[result.emotion];
+  $("emotion").textContent = isShown ? result.emotion : "–";
+  $("emotion").style.color = isShown ? emotionColor(result.emotion) : "";
+  $("reason").textContent = REASONS[result.abstention] ?? `Probability ${percent(p)} %`;
+  $("gender").textContent = isShown ? result.gender : "–";
+  $("code").textContent = !isShown ? "–" : FIVE_EMOTIONS.includes(result.emotion) ?
+    `${result.code} ${result.class.replace("_", " ")}` : `– (no code for ${result.emotion})`;
+  showBars(result.probabilities);
+  announce(isShown ? `${result.emotion}, ${percent(p)} percent, ${result.gender}` : `no prediction: ${result.abstention}`);
+}
+
+// Mean over the windows of a recording that have a prediction.
+function showSummary(windows) {
+  const predicted = windows.filter((window) => window.probabilities && !window.abstention);
+  const mean = Object.fromEntries(EMOTIONS.map((name) => [name, predicted.reduce((sum, { probabilities: p }) => sum + p[name] / predicted.length, 0)]));
+  const best = EMOTIONS.reduce((a, b) => (mean[b] > mean[a] ? b : a));
+  $("summary").textContent = !predicted.length ? "Whole recording: no window with a prediction." :
+    `Whole recording: ${predicted.length} of ${windows.length} windows with a prediction; highest mean probability ${best}, ${percent(mean[best])} %.`;
+  announce($("summary").textContent, true);
+}
+
 const percent = (p) => (100 * p).toFixed(0);
+
+function createLegend() {
+  EMOTIONS.forEach((emotion, i) => {
+    const item = document.createElement("span"), svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    for (const [name, value] of Object.entries({ x1: 0, x2: 28, y1: 5, y2: 5, "stroke-width": 2, "stroke-dasharray": DASHES[i].join(" ") })) line.setAttribute(name, value);
+    line.style.stroke = `var(--${emotion})`;
+    svg.setAttribute("width", 28);
+    svg.setAttribute("height", 10);
+    svg.setAttribute("aria-hidden", "true");
+    svg.append(line);
+    item.append(svg, ` ${emotion}`);
+    $("legend").append(item);
+  });
+}
 
 function createBars() {
   for (const emotion of EMOTIONS) {
@@ -148,7 +200,7 @@ async function startMicrophone() {
   await loadModel();
   const current = beginSession();
   current.isLive = true;
-  await microphone.start((block) => receive(current, block), () => { stopMicrophone(); fail(new Error("the microphone was disconnected: connect it and start again")); });
+  await microphone.start((block) => receive(current, block), endOfDevice);
   $("microphone").textContent = "Stop microphone";
 }
 
@@ -183,77 +235,116 @@ async function classifyRecording(blob, name) {
     while (current.waiting.length > 1 && isWanted()) await new Promise((resolve) => setTimeout(resolve, 5));
   }
   if (isWanted()) for (const window of current.windower.finish()) enqueue({ ...window, arrived: performance.now() });
+  while ((current.isBusy || current.waiting.length) && isWanted()) await new Promise((resolve) => setTimeout(resolve, 5));
+  if (isWanted()) showSummary(state.windows);
+}
+
+function endOfDevice() {
+  const error = new Error("the microphone was disconnected: connect it and start again");
+  stopMicrophone();
+  if (recording) recording.reject(error);
+  else fail(error);
+}
+
+// Controls that would disturb a recording.
+function setDisabled(isDisabled) {
+  for (const element of document.querySelectorAll("#microphone, #file, #play-sample, #sample, input[name=model], #enroll, #forget, #trials, #download"))
+    element.disabled = isDisabled;
 }
 
 // One recording of a few seconds from the microphone; ends by itself.
-async function recordClip(button) {
+async function recordClip() {
   const wasRunning = Boolean(microphone.stream);
   if (!wasRunning) await startOnce();
-  const samples = await new Promise((resolve) => {
-    recording = { blocks: [], resolve };
-    button.textContent = "Stop";
-    recording.timer = setTimeout(finishClip, 1000 * MAX_CLIP_SECONDS);
-  });
-  if (!wasRunning) stopMicrophone();
-  return samples;
+  setDisabled(true);
+  $("next").textContent = "Stop";
+  try {
+    return await new Promise((resolve, reject) => {
+      recording = { blocks: [], resolve, reject, owner: session, end: performance.now() + 1000 * MAX_CLIP_SECONDS };
+      recording.timer = setTimeout(finishClip, 1000 * MAX_CLIP_SECONDS);
+      showRemaining();
+    });
+  } finally {
+    clearTimeout(recording.timer);
+    recording = null;
+    setDisabled(false);
+    $("next").textContent = "Record";
+    $("remaining").textContent = "";
+    if (!wasRunning) stopMicrophone();
+  }
+}
+
+function showRemaining() {
+  if (!recording) return;
+  $("remaining").textContent = `● Recording, ${Math.max(0, Math.ceil((recording.end - performance.now()) / 1000))} s left`;
+  setTimeout(showRemaining, 250);
 }
 
 function finishClip() {
-  if (!recording) return;
-  clearTimeout(recording.timer);
   const { blocks, resolve } = recording, samples = new Float32Array(blocks.reduce((n, block) => n + block.length, 0));
   blocks.reduce((offset, block) => { samples.set(block, offset); return offset + block.length; }, 0);
-  recording = null;
   resolve(samples);
 }
 
-async function enrollSpeaker() {
-  if (recording) return finishClip();
-  const clips = [];
-  try {
-    while (clips.length < 3) {
-      $("prompt").textContent = `Neutral sentence ${clips.length + 1} of 3: recording, at most ${MAX_CLIP_SECONDS} s. Press Stop when you are done.`;
-      clips.push(await recordClip($("enroll")));
-    }
-    const { count } = await classifier.enroll(clips);
-    $("forget").hidden = false;
-    $("prompt").textContent = `The model is adapted to your voice with ${count} recordings.`;
-  } catch (error) {
-    $("prompt").textContent = "";
-    throw error;
-  } finally {
-    $("enroll").textContent = "Record three neutral sentences";
-  }
+function prompt(text) {
+  $("prompt").textContent = text;
+  $("next").hidden = !(neutralClips || trials.next);
+  if (!$("next").hidden) $("next").focus();
 }
 
-function beginTrials() {
-  if (recording) throw new Error("stop the recording first");
+const HOW_TO_RECORD = `Press Record, speak, press Stop (at most ${MAX_CLIP_SECONDS} s).`;
+
+async function beginEnrollment() {
+  await loadModel();
+  neutralClips = [];
+  promptNeutral();
+}
+
+function promptNeutral(before = "") {
+  prompt(`${before}Neutral sentence ${neutralClips.length + 1} of ${N_NEUTRAL}: say ${SENTENCE} ${HOW_TO_RECORD}`);
+}
+
+async function beginTrials() {
+  await loadModel();
+  neutralClips = null;
   trials.begin();
-  $("next").hidden = false;
-  promptNext();
+  $("trials").textContent = "Start again (deletes the recordings)";
+  showMatrix();
+  promptTrial();
 }
 
-function promptNext() {
-  $("prompt").textContent = trials.next ? `${trials.trials.length + 1}: say it ${trials.next}. Press Record, speak, press Stop.` : "All eight emotions are recorded.";
-  $("next").hidden = !trials.next;
-  $("next").textContent = "Record";
+function promptTrial(before = "") {
+  if (trials.next) return prompt(`${before}${EMOTIONS.length + 1 - trials.order.length} of ${EMOTIONS.length}: say ${SENTENCE} ${trials.next}. ${HOW_TO_RECORD}`);
+  prompt(`${before}All eight emotions are recorded.`);
+  return $("download").focus();
 }
 
-async function recordTrial() {
+async function recordNext() {
   if (recording) return finishClip();
-  const emotion = trials.next;
-  try {
-    const samples = await recordClip($("next")), output = await classifier.predict(samples);
-    if (!output.emotion) throw new Error("no speech was recorded: check the microphone and record again");
-    trials.add(emotion, samples, decodeProbabilities(output, classifier.classes));
-    showMatrix();
-  } finally {
-    promptNext();
-  }
+  const samples = await recordClip(), output = await classifier.predict(samples);
+  if (!output.emotion) throw new Error("no speech was recorded: record this sentence again");
+  return neutralClips ? addNeutral(samples) : addTrial(samples, output);
+}
+
+async function addNeutral(samples) {
+  neutralClips.push(samples);
+  if (neutralClips.length < N_NEUTRAL) return promptNeutral();
+  await classifier.enroll(neutralClips);
+  neutralClips = null;
+  $("forget").hidden = false;
+  prompt("The model is adapted to your voice.");
+  return $("trials").focus();
+}
+
+function addTrial(samples, output) {
+  const emotion = trials.next, prediction = decodeProbabilities(output, classifier.classes);
+  trials.add(emotion, samples, { ...prediction, model: classifier.name, isAdapted: !$("forget").hidden });
+  showMatrix();
+  promptTrial(`Intended ${emotion}, predicted ${prediction.emotion}. `);
 }
 
 function showMatrix() {
-  const matrix = trials.matrix, [head, body] = [$("matrix").tHead, $("matrix").tBodies[0]];
+  const matrix = trials.matrix, [head, body] = [$("counts").tHead, $("counts").tBodies[0]];
   head.replaceChildren();
   body.replaceChildren();
   const header = head.insertRow();
@@ -266,8 +357,8 @@ function showMatrix() {
       Object.assign(row.insertCell(), { textContent: count || "", className: [emotion === predicted && "diagonal", count && "filled"].filter(Boolean).join(" ") });
     }
   }
-  $("matrix").hidden = $("download").hidden = false;
-  $("score").textContent = `${trials.correct} of ${trials.trials.length} recordings correct; 1 of 8 is expected by chance.`;
+  $("matrix").hidden = $("download").hidden = !trials.trials.length;
+  $("score").textContent = !trials.trials.length ? "" : `${trials.correct} of ${trials.trials.length} recordings correct; 1 of 8 is expected by chance.`;
 }
 
 function download() {
@@ -284,11 +375,11 @@ function connect() {
     if (!response.ok) throw new Error(`${name} could not be loaded (${response.status}): reload the page`);
     await classifyRecording(await response.blob(), name);
   });
-  for (const input of document.querySelectorAll("input[name=model]")) input.onchange = action(async () => { stopMicrophone(); await loadModel(); });
-  $("enroll").onclick = action(enrollSpeaker);
+  for (const input of document.querySelectorAll("input[name=model]")) input.onchange = action(changeModel);
+  $("enroll").onclick = action(beginEnrollment);
   $("forget").onclick = action(async () => { await classifier.forget(); $("forget").hidden = true; $("prompt").textContent = "The adaptation was removed."; });
   $("trials").onclick = action(beginTrials);
-  $("next").onclick = action(recordTrial);
+  $("next").onclick = action(recordNext);
   $("download").onclick = action(download);
   const drop = $("drop");
   document.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
@@ -296,6 +387,7 @@ function connect() {
   document.ondrop = action(async (event) => {
     event.preventDefault();
     drop.classList.remove("over");
+    if (recording) throw new Error("stop the recording first");
     const [file] = event.dataTransfer.files;
     if (!file) throw new Error("nothing that can be classified was dropped: drop an audio file");
     await classifyRecording(file);
@@ -317,6 +409,7 @@ function drawLoop() { // draws when something changed
 
 async function main() {
   createBars();
+  createLegend();
   const response = await fetch("models.json");
   if (!response.ok) throw new Error(`models.json could not be loaded (${response.status}): reload the page`);
   const models = await response.json();

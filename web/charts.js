@@ -65,7 +65,7 @@ export class SignalView {
   }
 }
 
-const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [], [6, 3], [2, 2], [8, 3, 2, 3]];
+export const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3], [], [6, 3], [2, 2], [8, 3, 2, 3]];
 
 export class ProbabilityView {
   constructor(canvas) { this.canvas = canvas; this.reset(); }
@@ -105,5 +105,11 @@ export class ProbabilityView {
     }
     context.stroke();
     context.setLineDash([]);
+    context.fillStyle = emotionColor(emotion);
+    for (const window of this.windows) if (window.probabilities) {
+      context.beginPath();
+      context.arc(x(window), y(window.probabilities[emotion]), 2.5, 0, 2 * Math.PI);
+      context.fill();
+    }
   }
 }

@@ -4,7 +4,7 @@ import { SR } from "./dsp.js";
 
 export const WINDOW_DURATION = 3, HOP_DURATION = 0.5; // s
 export const EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
-const FIVE_EMOTIONS = ["angry", "calm", "fearful", "happy", "sad"]; // of the ten classes, in the order of their codes
+export const FIVE_EMOTIONS = ["angry", "calm", "fearful", "happy", "sad"]; // of the ten classes, in the order of their codes
 const PEAK_DURATION = 10, MIN_DURATION = 0.3, MIN_SPEECH_DURATION = 0.6; // s
 const MIN_PEAK = 10 ** (-60 / 20), PAUSE_RATIO = 10 ** (-35 / 20), MIN_PROBABILITY = 0.3;
 

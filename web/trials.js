@@ -8,6 +8,7 @@ export class Trials {
   constructor() { this.trials = []; this.order = []; }
 
   begin() {
+    this.trials = [];
     this.order = [...EMOTIONS];
     for (let i = this.order.length - 1; i > 0; i--) {
       const j = Math.floor(Math.random() * (i + 1));
@@ -32,12 +33,13 @@ export class Trials {
 
   // A folder as `ser extract --dataset custom` and `ser audit` read it
   archive() {
-    const header = ["file", "emotion", "speaker", "predicted", "gender_predicted", "code", ...EMOTIONS.map((name) => `p_${name}`)];
+    const header = ["file", "emotion", "speaker", "predicted", "gender_predicted", "code", "model", "is_adapted", ...EMOTIONS.map((name) => `p_${name}`)];
     const rows = [header], files = {};
     this.trials.forEach(({ emotion, samples, prediction }, i) => {
       const file = `${String(i + 1).padStart(2, "0")}_${emotion}.wav`;
       files[`recordings/${file}`] = encodeWav(samples);
       rows.push([file, emotion, "me", prediction.emotion, prediction.gender, prediction.code,
+                 prediction.model, prediction.isAdapted,
                  ...EMOTIONS.map((name) => prediction.probabilities[name].toFixed(6))]);
     });
     files["recordings/clips.csv"] = new TextEncoder().encode(rows.map((row) => row.join(",")).join("\n") + "\n");
