@@ -5,6 +5,7 @@ Each function returns the Markdown between one pair of markers; scripts/update_d
 
 import json
 import re
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pandas as pd
 from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import DATASETS
 from ser_utils.distortions import CONDITIONS
-from ser_utils.evaluation import tables
+from ser_utils.evaluation import results, tables
 from ser_utils.evaluation.metrics import (
     bootstrap_ci,
     compare_models,
@@ -24,13 +25,14 @@ from ser_utils.evaluation.metrics import (
     restrict_classes,
     summarize,
 )
-from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS, load_predictions, load_summary
+from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS
 from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
 from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings, to_markdown
 from ser_utils.features.store import load_features
 from ser_utils.live import load_model
 from ser_utils.models.registry import ABLATIONS, DEPLOYED, PRETRAINED
 
+load_predictions, load_summary = cache(results.load_predictions), cache(results.load_summary)  # read by many functions
 CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
 OVERVIEW_MODELS = ("chance", "original_cnn", "svm", "svm_egemaps", "svm_compare", *MAIN_MODELS, "tdnn", "crnn",
                    "cnn_attention", "ensemble", "ensemble_weighted", "cnn_robust", "cnn_robust_gender")
