@@ -51,13 +51,16 @@ async function loadModel() {
   announce("loading the model", true);
   try { await classifier.load(name); } finally { $("loading").hidden = true; }
   $("forget").hidden = true;
+  if (trials.next) promptTrial();
+  else $("prompt").textContent = "";
 }
 
 // The chosen model is loaded when it is used.
 function changeModel() {
   stopMicrophone();
   const wasAdapted = !$("forget").hidden;
-  $("forget").hidden = true;
+  $("forget").hidden = $("next").hidden = true;
+  neutralClips = null;
   $("prompt").textContent = `The model changes at the next start.${wasAdapted ? " The adaptation to your voice is removed." : ""}`;
 }
 
