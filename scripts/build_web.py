@@ -105,11 +105,11 @@ def main(arguments=None):
         folder = build(options.out)
     except ValueError as error:
         parser.error(str(error))
-    print(f"live page: {folder / 'index.html'}")
+    print(f"live page: {folder / 'index.html'}", flush=True)
     if options.serve:
         handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
         with http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler) as server:
-            print(f"open http://localhost:{server.server_port}, end with Ctrl-C")
+            print(f"open http://localhost:{server.server_port}, end with Ctrl-C", flush=True)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
