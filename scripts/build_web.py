@@ -10,12 +10,14 @@ import functools
 import hashlib
 import http.server
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
 
 from ser_utils._utils.files import ROOT
-from ser_utils.datasets.core import SAMPLES, load_clips
+from ser_utils.datasets.core import EMOTIONS, SAMPLES, load_clips
+from ser_utils.live import predictor, stream
 from ser_utils.live.deployed import MODELS_FOLDER, load_model
 
 WEB = ROOT / "web"
@@ -24,6 +26,12 @@ FILES = {"whisper": {"encoder": "whisper_encoder.onnx", "emotion": "whisper_emot
                      "gender": "whisper_gender.onnx"},
          "mfcc": {"emotion": "mfcc_emotion.onnx", "gender": "mfcc_gender.onnx"}}
 SPEAKER = "03"  # of the sample recordings
+CONSTANTS = {  # web/constants.js
+    "WINDOW_DURATION": stream.WINDOW_DURATION, "HOP_DURATION": stream.HOP_DURATION,
+    "PEAK_DURATION": stream.PEAK_DURATION, "MIN_PROBABILITY": stream.MIN_PROBABILITY,
+    "MIN_DURATION": predictor.MIN_DURATION, "MIN_SPEECH_DURATION": predictor.MIN_SPEECH_DURATION,
+    "MIN_PEAK": predictor.MIN_PEAK, "PAUSE_RATIO": 10 ** (predictor.PAUSE_THRESHOLD_DB / 20),
+    "EMOTIONS": list(EMOTIONS), "FIVE_EMOTIONS": list(predictor.FIVE_EMOTIONS)}
 
 
 def describe_file(folder, path, **entries):
@@ -79,6 +87,8 @@ def build(folder):
             "samples": [{"title": emotion, "path": f"samples/{Path(file).name}"}
                         for emotion, file in zip(samples["emotion"], samples["file"], strict=True)]}
     (folder / "models.json").write_text(json.dumps(info), encoding="utf-8")
+    lines = [f"export const {name} = {json.dumps(value)};\n" for name, value in CONSTANTS.items()]
+    (folder / "constants.js").write_text("".join(lines), encoding="utf-8")
     add_service_worker(folder)
     return folder
 
@@ -91,6 +101,18 @@ def add_service_worker(folder):
     worker = folder / "sw.js"
     text = worker.read_text(encoding="utf-8").replace("VERSION", digest)
     worker.write_text(text.replace("SHELL_FILES", json.dumps(["./", *shell])), encoding="utf-8")
+
+
+class PageHandler(http.server.SimpleHTTPRequestHandler):
+    """Serve the page with the headers that its service worker adds on other hosts."""
+
+    def end_headers(self):
+        """Send the content security policy of the page also for its workers, and isolation, which allows threads."""
+        page = (WEB / "index.html").read_text(encoding="utf-8")
+        self.send_header("Content-Security-Policy", re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1])
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        super().end_headers()
 
 
 def main(arguments=None):
@@ -107,7 +129,7 @@ def main(arguments=None):
         parser.error(str(error))
     print(f"live page: {folder / 'index.html'}", flush=True)
     if options.serve:
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+        handler = functools.partial(PageHandler, directory=folder)
         with http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler) as server:
             print(f"open http://localhost:{server.server_port}, end with Ctrl-C", flush=True)
             try:

@@ -390,6 +390,13 @@ def deployed_selection():
         "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
 
 
+def original_project():
+    """Accuracy and UAR over ten classes of the original project, from the counts in its published predictions."""
+    counts = pd.read_csv(RESULTS / "original_project.csv")
+    accuracy, uar = counts["correct"].sum() / counts["clips"].sum(), (counts["correct"] / counts["clips"]).mean()
+    return f"{format_percent(accuracy)} % accuracy and {format_percent(uar)} % UAR"
+
+
 def headline_score(corpus, model, split):
     """UAR of a model over eight emotions on unseen RAVDESS speakers, with interval."""
     rows = select(load_predictions(corpus), model=model, split=split)

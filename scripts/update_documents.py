@@ -34,12 +34,13 @@ def pages():
     texts = {
         "README.md": {
             "leakage": parts.leakage(ravdess), "results": parts.headline(ravdess),
-            "pretrained": parts.pretrained(ravdess), "corpora": parts.corpora(), "adaptation": parts.adaptation(),
+            "pretrained": parts.pretrained(ravdess), "original": parts.original_project(),
+            "corpora": parts.corpora(), "adaptation": parts.adaptation(),
             "setup_time": parts.step_duration("set up"), "run_time": parts.step_duration("full report")},
         "docs/methods.md": {
             "overview": parts.overview(summaries), "models": parts.models(), "ablations": parts.ablations(),
             "whisper_layers": parts.whisper_layers(), "deployed_selection": parts.deployed_selection(),
-            "fusion_scores": parts.fusion_scores(),
+            "fusion_scores": parts.fusion_scores(), "original": parts.original_project(),
             "comparisons": parts.comparisons(), "frame_settings": parts.frame_settings(),
             "svm_calibration": parts.svm_calibration(), "f0_control": parts.f0_control(),
             "f0_finding": parts.f0_finding(), "f0_agreement": parts.f0_agreement(),

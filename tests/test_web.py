@@ -34,7 +34,7 @@ def site(tmp_path_factory):
         server.shutdown()
 
 
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
+class QuietHandler(http.server.SimpleHTTPRequestHandler):  # sends no headers, like most static hosts
     def log_message(self, *arguments):
         pass
 

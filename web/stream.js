@@ -1,12 +1,11 @@
 // Windows and decisions of ser_utils.live.stream: a window of 3 s is classified every 0.5 s.
 
+// constants.js is written by scripts/build_web.py from the Python modules
+import { EMOTIONS, FIVE_EMOTIONS, HOP_DURATION, MIN_DURATION, MIN_PEAK, MIN_PROBABILITY, MIN_SPEECH_DURATION, PAUSE_RATIO, PEAK_DURATION,
+         WINDOW_DURATION } from "./constants.js";
 import { SR } from "./dsp.js";
 
-export const WINDOW_DURATION = 3, HOP_DURATION = 0.5; // s
-export const EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"];
-export const FIVE_EMOTIONS = ["angry", "calm", "fearful", "happy", "sad"]; // of the ten classes, in the order of their codes
-const PEAK_DURATION = 10, MIN_DURATION = 0.3, MIN_SPEECH_DURATION = 0.6; // s
-const MIN_PEAK = 10 ** (-60 / 20), PAUSE_RATIO = 10 ** (-35 / 20), MIN_PROBABILITY = 0.3;
+export { EMOTIONS, FIVE_EMOTIONS };
 
 export const isLoud = (peak) => peak >= MIN_PEAK;
 export const hasSignal = (peak, duration) => isLoud(peak) && duration >= MIN_DURATION;

@@ -1,9 +1,10 @@
 """Settings of `make lab`: works in a container, no news, and saving an unchanged notebook leaves its file unchanged."""
 
+import sys
 from pathlib import Path
 
-STORED_METADATA = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-                   "language_info": {"name": "python"}}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from execute_notebooks import METADATA
 
 
 def normalize_metadata(model, **_):
@@ -14,10 +15,11 @@ def normalize_metadata(model, **_):
     model : dict
         File that is saved, see `jupyter_server.services.contents.manager.ContentsManager.pre_save_hook`.
     """
-    if model["type"] == "notebook" and (metadata := model["content"]["metadata"]).get(
-            "kernelspec", {}).get("name") == STORED_METADATA["kernelspec"]["name"]:
-        metadata.update(STORED_METADATA)
-        metadata.pop("widgets", None)
+    if model["type"] == "notebook":
+        metadata = model["content"]["metadata"]
+        if metadata.get("kernelspec", {}).get("name") == METADATA["kernelspec"]["name"]:
+            metadata.update(METADATA)
+            metadata.pop("widgets", None)
 
 
 c = get_config()  # noqa: F821, defined by Jupyter

@@ -239,11 +239,10 @@ def gender_accuracy(predictions):
     Returns
     -------
     float
-        0 to 1; a clip is classified as female if the probabilities of the female classes exceed 0.5 in sum.
+        0 to 1; the predicted gender is that of the most probable class.
     """
-    columns = [f"p_{name}" for name in get_class_names(predictions) if name.startswith("female")]
-    is_female = predictions["label"].str.startswith("female")
-    return float(((predictions[columns].sum(axis=1) > 0.5) == is_female).mean())
+    predicted = pd.Series(get_predicted_labels(predictions), predictions.index).str.startswith("female")
+    return float((predicted == predictions["label"].str.startswith("female")).mean())
 
 
 def summarize(predictions):

@@ -10,7 +10,6 @@ from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, TRAIN_SPEAKERS, UNS
 from ser_utils.models.registry import ABLATIONS, PRETRAINED
 
 HUMAN_ACCURACY = (60, 67)  # %, human listeners on audio-only RAVDESS speech
-ORIGINAL_ACCURACY = 72.7  # %, from the published predictions of the original project, ten classes, random split
 FOUR_EMOTIONS = ("angry", "happy", "neutral", "sad")  # the usual set of cross-corpus studies; every corpus has them
 CUSTOM_TITLES = {"casia": "CASIA"}  # evaluated as a table of custom recordings
 SPLIT_TITLES = {  # in the order of the tables
