@@ -27,7 +27,7 @@ def pytest_configure(config):
 
 
 class StatedNumbers(pytest.Item):
-    """Compares the numbers stated in the text of a notebook with their expressions, after its cells have run."""
+    """Test that the numbers stated in the text of a notebook equal their expressions, after its cells have run."""
 
     def runtest(self):
         """Evaluate the expressions in the kernel of the cells."""
@@ -47,7 +47,7 @@ class StatedNumbers(pytest.Item):
         assert not stale, f"stated, computed, error: {stale}; run scripts/execute_notebooks.py on this notebook"
 
     def reportinfo(self):
-        """Location for the report."""
+        """Return the location of this test for the report of pytest."""
         return self.path, 0, f"{self.path.name}: stated numbers"
 
 

@@ -5,8 +5,8 @@ Also compares the UAR of `whisper_logreg` before and after quantization.
     build/bench/bin/python -m pip install torch transformers
     build/bench/bin/python benchmarks/compare_encoder.py WEIGHTS RAVDESS
 
-WEIGHTS as for scripts/build_whisper_encoder.py; RAVDESS is the folder of its recordings. `make build/bench/ready` makes
-the environment. Writes benchmarks/encoder.json.
+WEIGHTS as for scripts/build_whisper_encoder.py; RAVDESS is the folder of its recordings. `make build/bench/ready`
+creates the environment. Writes benchmarks/encoder.json.
 """
 
 import argparse
@@ -63,9 +63,9 @@ def load_reference(weights):
     positions = sinusoids(*encoder.embed_positions.weight.shape).half().float()  # 16 bits in OpenAI's weights
     weights = {"embed_positions.weight": positions} | {
         name: torch.tensor(value) for name, value in weights.items() if "k_proj.bias" not in name}  # those are zero
-    loaded = encoder.load_state_dict(weights, strict=False)
-    if loaded.unexpected_keys or not {"layer_norm.weight", "layer_norm.bias"}.issuperset(loaded.missing_keys):
-        raise ValueError(f"weights do not fit the encoder: {loaded}")
+    keys = encoder.load_state_dict(weights, strict=False)
+    if keys.unexpected_keys or not {"layer_norm.weight", "layer_norm.bias"}.issuperset(keys.missing_keys):
+        raise ValueError(f"weights do not fit the encoder: {keys}; pass the weights of Whisper-base")
     extractor = WhisperFeatureExtractor()
 
     @torch.no_grad()
@@ -78,7 +78,7 @@ def load_reference(weights):
 
 
 def compare_states(clips, reference, sessions):
-    """Largest RMS difference over the clips, in standard deviations of the layer.
+    """Compute the largest RMS difference over the clips, in standard deviations of the layer.
 
     "float32": of the encoder in 32 bits from the reference, on clips padded to 30 s; the padding is not compared.
     "int8": of the quantized encoder from that in 32 bits, on clips without padding.
@@ -93,17 +93,17 @@ def compare_states(clips, reference, sessions):
 
 
 def run_encoder(session, y):
-    """Hidden states [4, n_frames, 512] of a waveform."""
+    """Compute the hidden states [4, n_frames, 512] of a waveform."""
     return session.run(["hidden_states"], {"waveform": y[None]})[0][0]
 
 
 def relative_error(states, expected):
-    """Root mean square difference of the layer that differs most, in its standard deviations."""
+    """Compute the largest RMS difference over the layers, in standard deviations of the layer."""
     return (np.sqrt(np.square(states - expected).mean(axis=(1, 2))) / expected.std(axis=(1, 2))).max()
 
 
 def measure_times(y, reference, sessions):
-    """Median time in ms of each encoder over alternating turns, on one thread."""
+    """Measure the median time in ms of each encoder over alternating turns, on one thread."""
     padded = np.pad(y, (0, PADDED - len(y)))
     tasks = {"transformers, 30 s": lambda: reference(y)}
     for name, session in sessions.items():
@@ -115,13 +115,13 @@ def measure_times(y, reference, sessions):
         for name, task in tasks.items():
             start = time.perf_counter()
             task()
-            if turn:  # the first one warms up
+            if turn:  # the first turn warms up
                 times[name].append(1000 * (time.perf_counter() - start))
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def measure_cold(recording):
-    """Median time in s of a new process from its start to the end of one prediction."""
+    """Measure the median time in s of a new process from its start to the end of one prediction."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     commands = {f"ser predict --model {model}": [sys.executable, "-m", "ser_utils", "predict", "--model", model,
                                                  str(recording)] for model in ("whisper", "mfcc")}
@@ -136,7 +136,7 @@ def measure_cold(recording):
 
 
 def measure_warm(recording):
-    """Median time in ms of `ser_utils.predict` in a running process."""
+    """Measure the median time in ms of `ser_utils.predict` in a running process."""
     from ser_utils import predict
 
     result = {}
@@ -151,7 +151,7 @@ def measure_warm(recording):
 
 
 def compare_accuracy(folder, sessions):
-    """UAR of `whisper_logreg` in the split "nested-cv" with the statistics of each encoder, in per cent."""
+    """Compute the UAR of `whisper_logreg` in the split "nested-cv" with the statistics of each encoder, in per cent."""
     clips = load_features().clips
     labels, tables = get_labels(clips), []
     for name, session in sessions.items():
@@ -169,8 +169,8 @@ def compare_accuracy(folder, sessions):
 def main():
     """Build both encoders, compare them and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("ravdess", type=Path, metavar="RAVDESS")
+    parser.add_argument("weights", metavar="WEIGHTS", help="as for scripts/build_whisper_encoder.py")
+    parser.add_argument("ravdess", type=Path, metavar="RAVDESS", help="folder of the recordings")
     options = parser.parse_args()
     torch.set_num_threads(1)
     weights = load_weights(options.weights)

@@ -1,8 +1,9 @@
 """Implementations that run_benchmarks.py times, each in a process of its own: contenders.py NAME ARGUMENT...
 
 A contender function loads its data and returns the timed function, a small input to warm it up, and its input. The
-process then reads orders from standard input: ``warm-up``, ``run``, and ``save PATH``, which writes the result of the
-last run; it answers each with its duration in s. Only `extract_original` and `extract_opensmile` need requirements.txt.
+process then reads requests from standard input: ``warm-up``, ``run``, and ``save PATH``, which writes the result of the
+last run; it replies to each with its duration in s. `extract_original` and `extract_opensmile` need the packages
+of requirements.txt.
 """
 
 import sys
@@ -92,7 +93,7 @@ def load_features(folder):
 
 
 def _load_training_set():
-    """MFCCs and emotions of the first training set of RAVDESS."""
+    """Load MFCCs and emotions of the first training set of RAVDESS."""
     data = features.load_features()
     rows, sequences = speaker_independent(data.clips)[0].train, data.sequences
     return [sequences[row] for row in rows], get_labels(data.clips)[rows].astype(str)
@@ -116,7 +117,7 @@ def train_padded(name, threads):
 
 
 def _build_padded(name, X, y, n_frames=None, learning_rate=1e-3, **options):
-    """Compiled network, its input arrays and one-hot targets."""
+    """Build a compiled network, its input arrays and one-hot targets."""
     from ser_utils.models.networks import NETWORKS, keras
 
     keras.utils.set_random_seed(0)
@@ -143,7 +144,7 @@ def train_short_clips(name, padding):
 
 def train_folds(n_jobs):
     """Train one epoch of `cnn_attention` on each of two folds and predict, in `n_jobs` processes of one thread each."""
-    folds = range(N_FOLDS)  # all of them also to warm up, so that every process has imported TensorFlow
+    folds = range(N_FOLDS)  # also for warm-up, so that each process has imported TensorFlow
     return partial(_map_parallel, _train_fold, n_jobs=int(n_jobs)), folds, folds
 
 
@@ -156,7 +157,7 @@ def _train_fold(fold):
 
 
 def prepare_models(folder):
-    """Save both deployed CNNs, trained for one epoch on few clips, as ONNX and as pickled classifiers."""
+    """Save both deployed CNNs, trained for one epoch on 16 clips, as ONNX and as pickled classifiers."""
     return _save_models, Path(folder), Path(folder)
 
 
@@ -199,15 +200,15 @@ def predict_keras(path, folder):
 
 
 def main(name, *arguments):
-    """Prepare one contender and execute the orders."""
+    """Prepare one contender and process the requests."""
     (function, small_input, full_input), result = globals()[name](*arguments), None
     for line in sys.stdin:
-        order, _, path = line.strip().partition(" ")
+        request, _, path = line.strip().partition(" ")
         start = time.perf_counter()
-        if order == "save":
+        if request == "save":
             np.save(path, np.concatenate([np.ravel(part) for part in result]))
         else:
-            result = function(small_input if order == "warm-up" else full_input)
+            result = function(small_input if request == "warm-up" else full_input)
         print(time.perf_counter() - start, flush=True)
 
 

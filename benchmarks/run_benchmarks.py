@@ -1,7 +1,7 @@
 """Time this package against alternatives and write results.json: make bench, or python benchmarks/run_benchmarks.py.
 
-Each contender (contenders.py) has a process of its own. All contenders of a benchmark take turns, so that other load on
-the machine affects them alike; the result is the ratio of the durations within a turn. SER_DATA names the folder of
+Each contender (contenders.py) has a process of its own. All contenders of a benchmark run in turn, so that other load
+on the machine affects them equally; the result is the ratio of the durations within a turn. SER_DATA is the folder of
 RAVDESS; by default the recordings are those of data/samples.
 """
 
@@ -37,7 +37,7 @@ NETWORKS = ("cnn_attention", "crnn")  # trained with augmentation
 
 @dataclass(frozen=True)
 class Baseline:
-    """An alternative, and the largest difference allowed where its result must equal ours."""
+    """An alternative implementation, and the tolerance if its result must equal that of ser_utils."""
 
     title: str
     command: tuple  # name and arguments of its contender
@@ -46,7 +46,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Contenders that take turns: ours and its baselines. If cold, each turn is a new process and times all of it."""
+    """A contender of ser_utils and its baselines, run in turn. If cold, each turn measures a new process."""
 
     work: str
     command: tuple
@@ -79,7 +79,7 @@ def list_benchmarks(recordings, models):
 
 
 def list_equality_checks():
-    """List benchmarks of which only the difference counts."""
+    """List benchmarks whose run time is not reported, only the difference of their results."""
     for name in NETWORKS:
         title = f"{name}, loss of one epoch with clips padded to 144 and to 288 frames"
         baseline = Baseline(title, ("train_short_clips", name, 2), 1e-3)
@@ -87,7 +87,7 @@ def list_equality_checks():
 
 
 def select_rows(benchmark, words):
-    """Keep the baselines of a benchmark whose row contains one of the words."""
+    """Select the baselines of a benchmark whose row contains one of the words."""
     return replace(benchmark, baselines=tuple(
         baseline for baseline in benchmark.baselines
         if not words or any(word in f"{benchmark.work}: {baseline.title}" for word in words)))
@@ -103,19 +103,19 @@ class Contender:
         if not is_cold:
             self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                             env=ENVIRONMENT)
-            self.order("warm-up")
+            self.request("warm-up")
 
-    def order(self, *words):
-        """Send an order to the process. Returns its duration in s."""
+    def request(self, *words):
+        """Send a request to the process and return its duration in s."""
         print(*words, file=self.process.stdin, flush=True)
-        if answer := self.process.stdout.readline():
-            return float(answer)
-        raise RuntimeError(f"{' '.join(self.command)} stopped; its error is above")
+        if reply := self.process.stdout.readline():
+            return float(reply)
+        raise RuntimeError(f"{' '.join(self.command)} ended before its reply; see its error above")
 
     def run(self):
-        """Run once. Returns the duration in s."""
+        """Run once and return the duration in s."""
         if self.process:
-            return self.order("run")
+            return self.request("run")
         start = time.perf_counter()
         subprocess.run(self.command, input="run\n", stdout=subprocess.DEVNULL, text=True, check=True, env=ENVIRONMENT)
         return time.perf_counter() - start
@@ -123,7 +123,7 @@ class Contender:
     def load_result(self):
         """Load the result of the last run (np.ndarray [shape=(n,)])."""
         with tempfile.TemporaryDirectory() as folder:
-            self.order("save", path := Path(folder, "result.npy"))
+            self.request("save", path := Path(folder, "result.npy"))
             return np.load(path, allow_pickle=False)
 
     def close(self):
@@ -133,7 +133,7 @@ class Contender:
 
 
 def measure(benchmark, n_turns=None):
-    """Run all turns of a benchmark. Returns a row of results.json per baseline."""
+    """Run all turns of a benchmark and return a row of results.json per baseline."""
     with ExitStack() as stack:
         ours, *others = (stack.enter_context(closing(Contender(command, benchmark.is_cold))) for command in (
             benchmark.command, *(baseline.command for baseline in benchmark.baselines)))
@@ -160,7 +160,8 @@ def compare_results(ours, other, baseline):
     if baseline.tolerance is not None:
         difference = float(np.abs(ours.load_result() - other.load_result()).max())
         if not difference <= baseline.tolerance:
-            raise ValueError(f"{baseline.title}: differs from ours by {difference:.2g}, allowed {baseline.tolerance:g}")
+            raise ValueError(f"{baseline.title}: difference {difference:.2g} from ser_utils exceeds the tolerance "
+                             f"{baseline.tolerance:g}; compare both contenders in contenders.py")
     return {"max_difference": difference, "tolerance": baseline.tolerance}
 
 
@@ -186,7 +187,7 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="WORD", help="rows whose text contains one of these words")
     parser.add_argument("--clips", type=int, default=240, help="number of recordings (default: %(default)s)")
     parser.add_argument("--turns", type=int, help="number of turns of each benchmark")
-    parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    parser.add_argument("--out", type=Path, default=HERE / "results.json", help="default: benchmarks/results.json")
     options = parser.parse_args()
     source = Path(os.environ.get("SER_DATA") or SAMPLES)
     clips = datasets.load_clips(source)

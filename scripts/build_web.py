@@ -35,13 +35,13 @@ CONSTANTS = {  # web/constants.js
 
 
 def describe_file(folder, path, **entries):
-    """Path, size in bytes and SHA-256 of a file of the page."""
+    """Describe a file of the page by path, size in bytes and SHA-256."""
     content = (folder / path).read_bytes()
     return {**entries, "path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def describe_models(folder):
-    """Files, classes and reference statistics of the models, which the browser cannot read from the ONNX files."""
+    """Describe files, classes and reference statistics of the models; the browser cannot read ONNX metadata."""
     models = {}
     for name, files in FILES.items():
         deployed = load_model(name)
@@ -68,11 +68,11 @@ def build(folder):
     Raises
     ------
     ValueError
-        If the folder exists and is no build of the page.
+        If the folder exists and is not a build of the page.
     """
     if folder.exists():
         if not all((folder / name).is_file() for name in ("sw.js", "models.json")):
-            raise ValueError(f"{folder} exists and is no build of the live page; choose another folder")
+            raise ValueError(f"{folder} exists and is not a build of the live page; choose another folder")
         shutil.rmtree(folder)
     shutil.copytree(WEB, folder)
     (folder / "models").mkdir()
@@ -120,8 +120,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/web"), metavar="FOLDER",
                         help="an earlier build in it is replaced (default: build/web)")
-    parser.add_argument("--serve", action="store_true")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--serve", action="store_true", help="serve the page on localhost")
+    parser.add_argument("--port", type=int, default=8000, help="port of --serve (default: 8000)")
     options = parser.parse_args(arguments)
     try:
         folder = build(options.out)
@@ -131,7 +131,7 @@ def main(arguments=None):
     if options.serve:
         handler = functools.partial(PageHandler, directory=folder)
         with http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler) as server:
-            print(f"open http://localhost:{server.server_port}, end with Ctrl-C", flush=True)
+            print(f"open http://localhost:{server.server_port}, stop with Ctrl-C", flush=True)
             try:
                 server.serve_forever()
             except KeyboardInterrupt:

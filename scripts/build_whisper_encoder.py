@@ -100,7 +100,7 @@ def transformer_block(x, name):
 
 
 def gelu(x):
-    """Gaussian error linear unit; `keras.ops.gelu` uses an operator that tf2onnx does not convert."""
+    """Apply the Gaussian error linear unit; `keras.ops.gelu` uses an operator that tf2onnx does not convert."""
     return x * 0.5 * (1 + ops.erf(x / np.float32(2 ** 0.5)))
 
 
@@ -160,7 +160,7 @@ def load_weights(source):
 
 
 def _read_ctranslate2(path):
-    """Arrays of the encoder in a file of CTranslate2 (binary version 6), by name."""
+    """Read the arrays of the encoder from a file of CTranslate2 (binary version 6), by name."""
     with path.open("rb") as file:
         def read(code):
             return struct.unpack(f"<{code}", file.read(struct.calcsize(f"<{code}")))
@@ -256,14 +256,14 @@ def quantize(source, target, metadata):
 def main(arguments=None):
     """Build, quantize and write the encoder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", metavar="WEIGHTS")
+    parser.add_argument("weights", metavar="WEIGHTS", help="name or folder, or file model.bin")
     parser.add_argument("--layers", nargs="+", type=int, default=[2, 3, 4, 5], metavar="N",
                         help="layers whose hidden states are returned (default: 2 3 4 5)")
     parser.add_argument("--float", type=Path, metavar="FILE", help="also write the encoder in 32 bits")
-    parser.add_argument("--out", type=Path, default=ENCODER, metavar="FILE")
+    parser.add_argument("--out", type=Path, default=ENCODER, metavar="FILE", help="default: %(default)s")
     options = parser.parse_args(arguments)
     if not set(options.layers) <= set(range(N_LAYERS + 1)):
-        parser.error(f"--layers: Whisper-base has the layers 0 to {N_LAYERS}")
+        parser.error(f"--layers {options.layers}: choose from the layers 0 to {N_LAYERS} of Whisper-base")
     model = build_encoder(options.layers)
     set_weights(model, load_weights(options.weights))
     with tempfile.TemporaryDirectory() as folder:

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
+from ser_utils import distortions
 from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import DATASETS
 from ser_utils.distortions import CONDITIONS
@@ -26,18 +27,43 @@ from ser_utils.evaluation.metrics import (
     summarize,
 )
 from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS
-from ser_utils.evaluation.splits import RAVDESS_VALIDATION_ACTORS
-from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings, to_markdown
+from ser_utils.evaluation.splits import RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS
+from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings
+from ser_utils.features.spectral import FeatureConfig
 from ser_utils.features.store import load_features
 from ser_utils.live import load_model
-from ser_utils.models.registry import ABLATIONS, DEPLOYED, PRETRAINED
+from ser_utils.models import augment
+from ser_utils.models.registry import ABLATIONS, DEPLOYED, N_MFCC, get_model
 
 load_predictions, load_summary = cache(results.load_predictions), cache(results.load_summary)  # read by many functions
 CORPUS_TITLES = {"ravdess": "RAVDESS", "emodb": "EMO-DB", "crema-d": "CREMA-D"}
 OVERVIEW_MODELS = ("chance", "original_cnn", "svm", "svm_egemaps", "svm_compare", *MAIN_MODELS, "tdnn", "crnn",
                    "cnn_attention", "ensemble", "ensemble_weighted", "cnn_robust", "cnn_robust_gender")
+NETWORK_MODELS = ("mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention", "cnn_robust", "cnn_robust_gender",
+                  "original_cnn", "whisper_mlp", "whisper_attention")
+OVERVIEW_SPLITS = {"speaker-independent": "unseen speakers", "random-split": "random split"}
+OVERVIEW_TARGETS = {"emotion": "{} emotions", "gender_emotion": "{} classes", "gender": "gender"}
 HEADLINE = {"split": "speaker-independent", "target": "emotion"}
+DESCRIPTIONS = {  # of the models of the README: input, classifier
+    "chance": ("–", "most frequent class"),
+    "original_cnn": ("mean MFCC per frame", "CNN of the original project, rebuilt"),
+    "lstm": ("MFCC", "bidirectional LSTM"),
+    "mlp": ("functionals of the MFCCs", "two dense layers"),
+    "svm": ("functionals of the MFCCs", "SVM with RBF kernel"),
+    "svm_egemaps": ("eGeMAPS functionals", "SVM with RBF kernel"),
+    "cnn": ("MFCC", "four convolutional blocks over time"),
+    "svm_compare": ("ComParE 2016 functionals", "SVM with RBF kernel"),
+    "crnn": ("MFCC", "convolutions and LSTM, augmented"),
+    "tdnn": ("MFCC", "time-delay neural network, augmented"),
+    "cnn_attention": ("MFCC", "CNN with attentive statistics pooling, augmented"),
+    "cnn_robust": ("MFCC", "the same with simulated recording channels"),
+    "ensemble": ("MFCC", "mean of `tdnn`, `crnn` and `cnn_attention`"),
+    "ensemble_weighted": ("MFCC and functionals", "weighted logarithmic pool"),
+    "whisper_logreg": ("encoder of Whisper-base, pretrained", "logistic regression"),
+    "fusion": ("all of the above", "weighted logarithmic pool")}
 OPEN_SPLIT, RAVDESS_SPLIT = "leave-one-corpus-out-open", "speaker-independent-multi-corpus"
+FRONT_ENDS = {"whisper": (MULTI_CORPUS, RAVDESS_SPLIT, OPEN_SPLIT),  # predictions and splits of its evaluations
+              "mfcc": ("ravdess", HEADLINE["split"], "leave-one-corpus-out")}
 WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
 ROBUSTNESS_MODELS = ("cnn_attention", "cnn_robust", WHISPER_MODEL)
 
@@ -68,28 +94,28 @@ def leakage(summary):
 
 
 def headline(summary):
-    """Table of the models on unseen speakers, without those with a pretrained encoder."""
-    return to_markdown(select(summary[~summary["model"].isin(PRETRAINED)], **HEADLINE))
-
-
-def pretrained(summary):
-    """Scores of the models with a pretrained encoder on unseen speakers, in words."""
-    rows = 100 * select(summary, **HEADLINE).set_index("model")[["uar", "ci_low", "ci_high"]]
-    texts = {"whisper_logreg": "with logistic regression (`whisper_logreg`)",
-             "fusion": "in a logarithmic opinion pool of models with and without the encoder (`fusion`)"}
-    return " and ".join("{:.1f} % UAR (95 % CI {:.1f}–{:.1f}) ".format(*rows.loc[model]) + text
-                        for model, text in texts.items())
+    """Table of all models on unseen speakers."""
+    rows = select(summary, **HEADLINE).sort_values("uar")
+    rows = rows[rows["model"].isin(DESCRIPTIONS)]
+    return format_markdown_table(pd.DataFrame([{
+        "model": f"`{row.model}`", "input": DESCRIPTIONS[row.model][0], "classifier": DESCRIPTIONS[row.model][1],
+        "UAR": format_percent(row.uar), "95 % CI": f"{format_percent(row.ci_low)}–{format_percent(row.ci_high)}",
+        "SD over seeds": format_percent(row.sd_seeds), "accuracy": format_percent(row.accuracy),
+        "seeds": str(row.n_seeds)} for row in rows.itertuples()])).replace("---:", ":---", 2)
 
 
 def overview(summaries):
-    """UAR of each model under each protocol."""
-    rows = []
+    """UAR of each model (rows) under each protocol (columns), and the chance level."""
+    columns = {}
     for corpus, summary in summaries.items():
-        for (split, test_corpus, target), heading in get_headings(summary).items():
-            uar = select(summary, split=split, test_corpus=test_corpus, target=target).set_index("model")["uar"]
-            rows.append({"UAR (%)": f"{CORPUS_TITLES[corpus]}: {heading}",
-                         **{model: format_percent(uar.get(model)) for model in OVERVIEW_MODELS}})
-    return format_markdown_table(pd.DataFrame(rows))
+        for split, test_corpus, target in get_headings(summary):
+            rows = select(summary, split=split, test_corpus=test_corpus, target=target).set_index("model")
+            chance = rows["chance"].iloc[0]
+            title = (f"{CORPUS_TITLES[corpus]}, {OVERVIEW_SPLITS.get(split, split)}, "
+                     + OVERVIEW_TARGETS[target].format(round(1 / chance)))
+            columns[title] = pd.concat([pd.Series({"chance level": chance}), rows["uar"]]).map(format_percent)
+    table = pd.DataFrame(columns).reindex(["chance level", *OVERVIEW_MODELS]).fillna("–")
+    return format_markdown_table(table.reset_index(names="model"))
 
 
 def format_matrix(matrix, digits=1):
@@ -130,19 +156,6 @@ def _with_chance(table, summary):
     rows = select(summary, split="leave-one-corpus-out", target="emotion").drop_duplicates("test_corpus")
     chance = rows.set_index(rows["test_corpus"].map(tables.corpus_title))["chance"]
     return table.assign(chance=100 * chance.reindex(table.index))
-
-
-def corpora():
-    """Table of UAR and gender accuracy on corpora that were held out of the training."""
-    emotion, gender = load_summary(MULTI_CORPUS, FOUR_EMOTIONS), load_summary(MULTI_CORPUS)
-    table = tables.leave_one_corpus_out_table(emotion)[["cnn", "cnn_robust", "whisper_logreg", "fusion"]].join(
-        tables.leave_one_corpus_out_table(emotion, split=OPEN_SPLIT)[[WHISPER_MODEL]].add_suffix(" (open)"))
-    table = table.add_prefix("UAR ")
-    accuracy = tables.leave_one_corpus_out_table(gender, "accuracy", "gender")
-    table["gender cnn_robust_gender"] = accuracy["cnn_robust_gender"]
-    accuracy = tables.leave_one_corpus_out_table(gender, "accuracy", "gender", OPEN_SPLIT)
-    table[f"gender {WHISPER_MODEL} (open)"] = accuracy[WHISPER_MODEL]
-    return format_matrix(table)
 
 
 def ablations():
@@ -261,13 +274,128 @@ def test_access():
     return ", ".join(f"{model} {count}" for model, count in log["model"].value_counts().items())
 
 
-# docs/commands.md
+# docs/methods.md: settings
+
+def folds():
+    """Table of the test and validation actors of each fold of RAVDESS."""
+    return left_align(format_markdown_table(pd.DataFrame([
+        {"fold": str(fold), "test actors": ", ".join(map(str, test)),
+         "validation actors": ", ".join(map(str, validation))}
+        for fold, (test, validation) in enumerate(zip(RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS, strict=True))])))
+
+
+def feature_settings():
+    """Table of the parameters of the MFCC extraction."""
+    config = FeatureConfig()
+    rows = {"sampling rate": f"{config.sr / 1000:g} kHz, mono (mean of the channels)",
+            "silence at both ends": f"trimmed {config.trim_db:g} dB below the loudest frame (frames of 128 ms every "
+                                    "32 ms)",
+            "window": f"periodic Hann, {config.n_fft:,} samples ({1000 * config.n_fft / config.sr:g} ms), centered, "
+                      "zero padding at both ends",
+            "hop": f"{config.hop_length} samples ({1000 * config.hop_length / config.sr:g} ms)",
+            "mel bands": f"{config.n_mels} triangular filters of equal area from {config.fmin:g} Hz to "
+                         f"{config.sr / 2000:g} kHz, Slaney's mel scale",
+            "level": f"power in dB, limited to {config.top_db:g} dB below the maximum of the clip",
+            "coefficients": f"orthonormal DCT-II; {config.n_mfcc} stored, the first {N_MFCC} are the input of the "
+                            "models",
+            "delta coefficients": "slope of a linear regression over nine frames (144 ms)"}
+    return left_align(format_markdown_table(pd.DataFrame(rows.items(), columns=["parameter", "value"])))
+
+
+def _group_models(settings):
+    """Join the rows of models with equal settings."""
+    groups = {}
+    for name, row in settings.items():
+        groups.setdefault(tuple(row.items()), []).append(f"`{name}`")
+    return left_align(format_markdown_table(pd.DataFrame(
+        [{"model": ", ".join(names), **dict(row)} for row, names in groups.items()])))
+
+
+def training_settings():
+    """Table of the optimization of each network."""
+    settings = {}
+    for name in NETWORK_MODELS:
+        params = get_model(name).build(0).get_params()
+        settings[name] = {
+            "epochs": str(params["epochs"]), "step limit": f"{params['max_steps']:,}" if params["max_steps"] else "–",
+            "batch size": str(params["batch_size"]), "crop (frames)": str(params["crop_frames"]),
+            "optimizer": {"adamw": "AdamW", "rmsprop": "RMSprop"}[params["optimizer"]],
+            "peak learning rate": f"{params['learning_rate']:g}",
+            "weight decay": f"{params['weight_decay']:g}" if params["optimizer"] == "adamw" else "–",
+            "label smoothing": f"{params['label_smoothing']:g}"}
+    return _group_models(settings)
+
+
+def augmentation_settings():
+    """Table of the augmentation in training and at test time of each network."""
+    settings = {}
+    for name in NETWORK_MODELS:
+        params = get_model(name).build(0).get_params()
+        one, warps = params["augment"], params["tta_warps"]
+        values = (one.max_log_tempo and f"$e^{{\\pm {one.max_log_tempo:g}}}$",
+                  one.max_log_warp and f"$e^{{\\pm {one.max_log_warp:g}}}$",
+                  one.max_mask_frames and f"2, 0–{one.max_mask_frames} frames",
+                  one.mixup_alpha and f"$\\alpha = {one.mixup_alpha:g}$",
+                  getattr(one, "channel_probability", 0) and f"{100 * one.channel_probability:g} % of the clips",
+                  params["normalize_level"] and "yes",
+                  len(warps) > 1 and ", ".join(f"$e^{{{warp:g}}}$" for warp in warps),
+                  params["prior_correction"] and "yes")
+        titles = ("tempo factor", "VTLP factor", "time masks", "mixup", "simulated channel", "level normalization",
+                  "test-time augmentation", "prior correction")
+        settings[name] = {title: value or "–" for title, value in zip(titles, values, strict=True)}
+    return _group_models(settings)
+
+
+def _format_range(limits, unit=""):
+    return f"{limits[0]:g} to {limits[1]:g}{unit}".replace("-", "−")
+
+
+def channel_settings():
+    """Table of the parameters of the simulated channels of `cnn_robust` and of `whisper_robust`."""
+    a, d, config = augment, distortions, FeatureConfig()
+    padding = (a.MAX_PADDING_FRAMES - 1) * config.hop_length / config.sr
+    rows = [
+        ("silence at each end", f"all: 0 to {padding:.2f} s", f"all: 0 to {d.MAX_SILENCE_S:g} s"),
+        ("reverberation", f"{100 * a.REVERBERATION_PROBABILITY:g} %: RT60 {_format_range(a.RT60_SECONDS, ' s')}, "
+         f"reverberant-to-direct power ratio {_format_range(a.REVERBERANT_TO_DIRECT)}",
+         f"{100 * d.REVERBERATION_PROBABILITY:g} %: RT60 {_format_range(d.RT60_RANGE_S, ' s')}, direct-to-reverberant "
+         f"energy ratio {_format_range(d.DIRECT_TO_REVERBERANT_RANGE_DB, ' dB')}"),
+        ("frequency response", f"all: sum of {a.N_COSINES} cosines over the mel bands, amplitudes with an SD of "
+         f"{a.ENVELOPE_SD_DB} dB",
+         f"all: {d.N_RESPONSE_POINTS} points on a logarithmic frequency axis, each within ±{d.MAX_RESPONSE_DB} dB"),
+        ("band limits", f"{100 * a.CUTOFF_PROBABILITY:g} % at each end: {_format_range(a.LOW_CUTOFF_HZ)} and "
+         f"{_format_range(a.HIGH_CUTOFF_HZ, ' Hz')}, {_format_range(a.STOPBAND_DB, ' dB')} attenuation; for "
+         f"{100 * a.TELEPHONE_PROBABILITY:g} % both ends, the upper one at "
+         f"{_format_range(a.TELEPHONE_HIGH_CUTOFF_HZ, ' Hz')}",
+         f"{100 * d.BAND_LIMIT_PROBABILITY:g} %: {_format_range(d.LOW_CUT_RANGE_HZ)} and "
+         f"{_format_range(d.HIGH_CUT_RANGE_HZ, ' Hz')}"),
+        ("noise", f"{100 * a.NOISE_PROBABILITY:g} %: SNR {_format_range(a.SNR_RANGE_DB, ' dB')}, slope "
+         f"{_format_range(a.NOISE_SLOPE_DB, ' dB')} over the mel bands",
+         f"{100 * d.NOISE_PROBABILITY:g} %: SNR {_format_range(d.SNR_RANGE_DB, ' dB')}, power spectrum $1/f^s$ with "
+         f"$s$ from 0 to {d.MAX_NOISE_SLOPE}"),
+        ("codec", f"{100 * a.CODEC_PROBABILITY:g} %: bands {_format_range(a.MASKING_DB, ' dB')} below the strongest of "
+         f"their frame are dropped with a probability of {_format_range(a.DROP_PROBABILITY)}",
+         f"{100 * d.CODEC_PROBABILITY:g} %: telephone (8-bit µ-law, "
+         f"{_format_range(d.TELEPHONE_BAND_HZ, ' Hz')}) or MP3 (about 20 kbit/s)"),
+        ("gain", "– (level normalization)", f"all: {_format_range(d.GAIN_RANGE_DB, ' dB')}")]
+    return left_align(format_markdown_table(pd.DataFrame(rows, columns=[
+        "step", "`cnn_robust`, `cnn_robust_gender`: mel spectrogram", "`whisper_robust`: waveform"])))
+
+
+# docs/guide
+
 
 def hours():
     """Time that all published runs take on two cores."""
     minutes = [record["core_minutes"] for corpus in (*CORPUS_TITLES, MULTI_CORPUS)
                for record in read_json(f"results/{corpus}/run_metadata.json")]
     return f"{sum(minutes) / 120:.1f}"
+
+
+def corpora_cnn():
+    """Mean UAR of `cnn` over the held-out corpora, four emotions, trained on all other corpora."""
+    table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS))
+    return f"{table.loc['mean', 'cnn']:.1f}"
 
 
 def first_run():
@@ -291,27 +419,80 @@ def format_duration(seconds):
 # models/README.md
 
 def recall():
-    """Recall per class of the deployed models on unseen speakers, by gender."""
-    emotion, gender = (select(load_predictions("ravdess", target), model=model, split="speaker-independent")
-                       for target, model in DEPLOYED["mfcc"].items())
-    row = recall_row(gender)
-    return (f"{recall_table(emotion)}\n\nEmotion: UAR 95 % CI {format_ci(emotion)} (bootstrap over speakers), "
-            f"chance 12.5. Gender: UAR {row['UAR']} (95 % CI {format_ci(gender)}; female {row['female']}, male "
-            f"{row['male']}), chance 50.")
-
-
-def recall_table(rows):
-    """Recall per class of predictions of RAVDESS speech, for all speakers and by gender."""
-    genders = load_features().clips.set_index("clip")["gender"]
-    gender = rows["clip"].str.removeprefix("ravdess/").map(genders)
-    table = {"all": recall_row(rows)} | {name: recall_row(part) for name, part in rows.groupby(gender)}
-    return format_markdown_table(pd.DataFrame(table).T.reset_index(names="speakers"))
+    """Recall per class of the deployed models on unseen RAVDESS speakers, for all speakers and by gender."""
+    genders, table = load_features().clips.set_index("clip")["gender"], {}
+    for name, title in (("whisper", "Whisper"), ("mfcc", "MFCC")):
+        corpus, split, _ = FRONT_ENDS[name]
+        rows = select(load_predictions(corpus), model=DEPLOYED[name]["emotion"], split=split)
+        gender = rows["clip"].str.removeprefix("ravdess/").map(genders)
+        table |= {f"{title}, {speakers}": recall_row(part)
+                  for speakers, part in (("all", rows), *rows.groupby(gender))}
+    return format_markdown_table(pd.DataFrame(table).T.reset_index(names="model, speakers"))
 
 
 def recall_row(rows):
     """Recall of each class that occurs, and the UAR, in per cent."""
     recalls = pd.Series(recall_per_class(confusion_matrix(rows)), get_class_names(rows)).dropna()
     return pd.concat([recalls, pd.Series({"UAR": summarize(rows)["uar"].item()})]).map(format_percent)
+
+
+def ravdess_adaptation():
+    """UAR of the deployed Whisper configuration on unseen RAVDESS speakers without and with speaker adaptation."""
+    predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
+    return " and ".join(f"{uar.item():.1f}" for uar in compare_adaptation(predictions, RAVDESS_SPLIT))
+
+
+def held_out_scores():
+    """UAR of the deployed configurations on held-out corpora, over four and over all shared emotions, and adapted."""
+    four, shared = (select(load_summary(MULTI_CORPUS, *names), target="emotion") for names in ((FOUR_EMOTIONS,), ()))
+    mfcc = select(four, model=DEPLOYED["mfcc"]["emotion"], split=FRONT_ENDS["mfcc"][2]).set_index("test_corpus")["uar"]
+    four, shared = (select(table, model=WHISPER_MODEL, split=OPEN_SPLIT).set_index("test_corpus")
+                    for table in (four, shared))
+    without, adapted = compare_adaptation(select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL), OPEN_SPLIT,
+                                          FOUR_EMOTIONS)
+    scores = pd.DataFrame({"four": four["uar"], "shared": shared["uar"], "chance": shared["chance"], "mfcc": mfcc,
+                           "adapted": adapted / 100, "change": (adapted - without) / 100})
+    intervals = four.dropna(subset="ci_low").apply(
+        lambda row: f"{format_percent(row['ci_low'])}–{format_percent(row['ci_high'])}", axis=1)
+    scores.loc["mean"] = scores.mean()
+    return format_markdown_table(pd.DataFrame([{
+        "tested on": tables.corpus_title(name), "speakers": str(four["n_speakers"].get(name, "")),
+        "four emotions": format_percent(row["four"]), "95 % CI": intervals.get(name, "–"),
+        "adapted (change)": f"{format_percent(row['adapted'])} ({100 * row['change']:+.1f})",
+        "shared emotions": format_percent(row["shared"]), "chance": format_percent(row["chance"]),
+        "MFCC†: four emotions": format_percent(row["mfcc"])} for name, row in scores.iterrows()]))
+
+
+def mfcc_gender():
+    """UAR and recall of the gender model of the MFCC front end on unseen RAVDESS speakers."""
+    rows = select(load_predictions("ravdess", "gender"), model=DEPLOYED["mfcc"]["gender"], split=HEADLINE["split"])
+    row = recall_row(rows)
+    return f"{row['UAR']} % UAR (95 % CI {format_ci(rows)}; female {row['female']}, male {row['male']})"
+
+
+def model_summary():
+    """Table of the main scores of both deployed front ends; a dagger marks other models than the shipped files."""
+    genders, columns = load_features().clips.set_index("clip")["gender"], {}
+    for name, title, dagger, emodb in (("whisper", "Whisper (default)", "", (MULTI_CORPUS, OPEN_SPLIT)),
+                                       ("mfcc", "MFCC", "†", ("robustness", "cross-corpus"))):
+        (model, gender_model), (corpus, split, held_out) = DEPLOYED[name].values(), FRONT_ENDS[name]
+        unseen = select(load_predictions(corpus), model=model, split=split)
+        by_gender = unseen.groupby(unseen["clip"].str.removeprefix("ravdess/").map(genders))
+        clean, telephone = (100 * summarize(select(load_predictions("robustness"), model=model, split=split,
+                                                   condition=condition))["uar"].item()
+                            for condition in ("clean", "telephone"))
+        emotion = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=held_out)
+        gender = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), "accuracy", "gender", held_out)
+        german = restrict_classes(select(load_predictions(emodb[0]), model=model, split=emodb[1], test_corpus="emodb"),
+                                  list(FOUR_EMOTIONS))
+        columns[title] = {
+            "unseen RAVDESS speakers: UAR, eight emotions": f"{recall_row(unseen)['UAR']} ({format_ci(unseen)})",
+            "– female / male speakers": " / ".join(recall_row(part)["UAR"] for _, part in by_gender),
+            "– telephone quality (change)": f"{telephone:.1f} ({telephone - clean:+.1f})",
+            "EMO-DB, unseen: UAR, four emotions": f"{recall_row(german)['UAR']} ({format_ci(german)})",
+            "ten unseen corpora, mean: UAR, four emotions": f"{emotion.loc['mean', model]:.1f}{dagger}",
+            "eight unseen corpora, mean: gender accuracy": f"{gender.loc['mean', gender_model]:.1f}{dagger}"}
+    return format_markdown_table(pd.DataFrame(columns).reset_index(names="test data: score in per cent"))
 
 
 def format_ci(rows):
@@ -364,20 +545,6 @@ def adaptation():
     """Mean UAR over the held-out corpora without and with speaker adaptation."""
     predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
     return " to ".join(f"{uar.mean():.1f}" for uar in compare_adaptation(predictions, OPEN_SPLIT, FOUR_EMOTIONS))
-
-
-def whisper_enrollment():
-    """UAR of the deployed Whisper configuration with and without speaker adaptation, on the same clips."""
-    predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
-    rows = []
-    for title, split, emotions in (("held-out corpora, four emotions", OPEN_SPLIT, FOUR_EMOTIONS),
-                                   ("unseen RAVDESS speakers, eight emotions", RAVDESS_SPLIT, None)):
-        without, with_ = compare_adaptation(predictions, split, emotions)
-        rows.append({"tested on": f"{title}: mean" if emotions else title, "not adapted": f"{without.mean():.1f}",
-                     "adapted": f"{with_.mean():.1f}"})
-        rows += [{"tested on": tables.corpus_title(name), "not adapted": f"{without[name]:.1f}",
-                  "adapted": f"{with_[name]:.1f}"} for name in with_.index] if emotions else []
-    return format_markdown_table(pd.DataFrame(rows))
 
 
 def deployed_selection():
@@ -433,24 +600,16 @@ def fusion_scores():
     return " and ".join(format_percent(uar) for uar in log["uar"])
 
 
-def shared_emotions():
-    """UAR of the deployed Whisper configuration on held-out corpora over all shared emotions."""
-    uar = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), split=OPEN_SPLIT)[WHISPER_MODEL]
-    return ", ".join(f"{corpus} {value:.1f}" for corpus, value in uar.items())
-
-
 def gender_recall():
-    """Recall of female and male speakers of held-out corpora by the deployed Whisper configuration."""
+    """Recall and accuracy of gender on held-out corpora by the deployed configurations."""
     rows = select(load_predictions(MULTI_CORPUS, "gender"), model=WHISPER_MODEL, split=OPEN_SPLIT)
-    recall = {corpus: recall_row(part) for corpus, part in rows.groupby("test_corpus")}
-    return ", ".join(f"{tables.corpus_title(corpus)} {row['female']} (female) and {row['male']} (male)"
-                     for corpus, row in recall.items())
-
-
-def whisper_recall():
-    """Recall per class of the deployed Whisper model on unseen RAVDESS speakers, by gender."""
-    rows = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL, split=RAVDESS_SPLIT)
-    return f"{recall_table(rows)}\n\nUAR 95 % CI {format_ci(rows)} (bootstrap over speakers), chance 12.5."
+    table = pd.DataFrame({tables.corpus_title(name): recall_row(part) for name, part in rows.groupby("test_corpus")}).T
+    whisper, mfcc = (
+        tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), "accuracy", "gender", FRONT_ENDS[name][2])[
+            DEPLOYED[name]["gender"]].map("{:.1f}".format) for name in ("whisper", "mfcc"))
+    return format_markdown_table(pd.DataFrame({
+        "recall, female": table["female"], "recall, male": table["male"], "accuracy": whisper,
+        "MFCC†: accuracy": mfcc}).reindex(whisper.index).fillna("–").reset_index(names="tested on"))
 
 
 def whisper_calibration():
@@ -461,11 +620,6 @@ def whisper_calibration():
             f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other corpora")
 
 
-def whisper_ood_detection():
-    """AUROC and detection rate of the out-of-distribution score of the Whisper model."""
-    return ood_detection("models/whisper_info.json")
-
-
 def whisper_ood_false_positives():
     """Share of the clips of each held-out corpus that are flagged with the limit of the other corpora."""
     rates = read_json("models/whisper_info.json")["ood_false_positive_rate"]
@@ -473,11 +627,9 @@ def whisper_ood_false_positives():
 
 
 def model_files():
-    """Table of the model files and their sizes."""
-    rows = [{"file": f"`{path.name}`", "size": f"{path.stat().st_size / 1e6:.1f} MB"}
-            for path in sorted((ROOT / "models").glob("*.onnx"))]
-    total = sum(path.stat().st_size for path in (ROOT / "models").glob("*.onnx"))
-    return format_markdown_table(pd.DataFrame([*rows, {"file": "all", "size": f"{total / 1e6:.1f} MB"}]))
+    """List the model files with their sizes."""
+    sizes = {f"`{path.name}`": path.stat().st_size / 1e6 for path in sorted((ROOT / "models").glob("*.onnx"))}
+    return ", ".join(f"{name} {size:.1f} MB" for name, size in (sizes | {"in all": sum(sizes.values())}).items())
 
 
 def emodb():
@@ -497,10 +649,14 @@ def emodb():
     return "\n".join([*lines, f"- Flagged as out of distribution: {flagged} % of the clips."])
 
 
-def ood_detection(path="models/mfcc_info.json"):
-    """AUROC and detection rate of an out-of-distribution score."""
-    return "; ".join(f"{sound}: AUROC {result['auroc']:.3f}, {format_percent(result['flagged_fraction'], 0)} % flagged"
-                     for sound, result in read_json(path)["ood_detection"].items())
+def ood_detection():
+    """AUROC and detection rate of the out-of-distribution scores for sounds without speech."""
+    columns = {}
+    for name, title in (("whisper", "Whisper"), ("mfcc", "MFCC")):
+        result = pd.DataFrame(read_json(f"models/{name}_info.json")["ood_detection"]).T
+        columns[f"{title}: AUROC"] = result["auroc"].map("{:.3f}".format)
+        columns[f"{title}: flagged (%)"] = result["flagged_fraction"].map(lambda share: format_percent(share, 0))
+    return format_markdown_table(pd.DataFrame(columns).reset_index(names="sound"))
 
 
 def ood_false_positives():

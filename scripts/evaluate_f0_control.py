@@ -1,4 +1,4 @@
-"""Evaluate how far `cnn_attention` relies on F0: predict clips of unseen speakers resynthesized with a changed F0.
+"""Evaluate how much `cnn_attention` relies on F0: predict clips of unseen speakers resynthesized with a changed F0.
 
     python scripts/evaluate_f0_control.py RAVDESS
 
@@ -75,8 +75,8 @@ def resynthesize(y, sr, formula):
     median = np.median([call(contour, "Get value at index", index + 1) for index in range(n_points)])
     call(contour, "Formula", formula.format(median=median))
     call([contour, manipulation], "Replace pitch tier")
-    changed = call(manipulation, "Get resynthesis (overlap-add)").values[0]
-    return (changed * np.sqrt(np.mean(np.square(y, dtype=np.float64)) / np.mean(changed ** 2))).astype(np.float32)
+    y_changed = call(manipulation, "Get resynthesis (overlap-add)").values[0]
+    return (y_changed * np.sqrt(np.mean(np.square(y, dtype=np.float64)) / np.mean(y_changed ** 2))).astype(np.float32)
 
 
 def measure_f0(y, sr, shift=0):
@@ -93,7 +93,7 @@ def measure_f0(y, sr, shift=0):
     Returns
     -------
     tuple of float
-        NaN without voiced frame.
+        NaN if the clip has no voiced frame.
     """
     from parselmouth import Sound
 
@@ -105,7 +105,7 @@ def measure_f0(y, sr, shift=0):
 
 
 def extract(index_and_path, condition):
-    """MFCCs of a recording under a condition, and the median and standard deviation of its F0 [shape=(2,)]."""
+    """Compute the MFCCs of a recording under a condition, and median and standard deviation of its F0 [shape=(2,)]."""
     _, path = index_and_path
     y, (formula, shift) = audio.trim(audio.load(path, SR)), CONDITIONS[condition]
     y = y if formula is None else resynthesize(y, SR, formula)
@@ -113,7 +113,7 @@ def extract(index_and_path, condition):
 
 
 def compute_key():
-    """Hash of the sources of the features."""
+    """Compute a hash of the source code that the features depend on."""
     sources = (audio.__file__, spectral.__file__, __file__)
     return hashlib.blake2b(b"".join(Path(path).read_bytes() for path in sources), digest_size=4).hexdigest()
 
@@ -125,12 +125,12 @@ def load_condition(condition, folder, clips):
 
 
 def list_runs():
-    """One Run per fold."""
+    """List one Run per fold."""
     return [Run(MODEL, "speaker-independent", "emotion", 0, fold, "test") for fold in range(5)]
 
 
 def evaluate_fold(run):
-    """Train the network of a fold and store its predictions of the test clips under all conditions."""
+    """Train the network of a fold and store its predictions for the test clips under all conditions."""
     features = load_features()
     path = BUILD / f"{run.fold}_{cache_key(MODEL, features)}_{compute_key()}.csv"
     if path.is_file():
@@ -149,7 +149,7 @@ def evaluate_fold(run):
 def main():
     """Log the access, evaluate, and write the predictions and the F0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ravdess", type=Path, help="folder of its recordings")
+    parser.add_argument("ravdess", type=Path, help="folder of the RAVDESS recordings")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     options = parser.parse_args()
     for folder in (BUILD, RESULTS):

@@ -43,14 +43,14 @@ CROSS_CORPUS = [Run(model, "cross-corpus", target, 0, 0, "test") for target, mod
 
 
 def extract_distorted(seed_and_path, condition):
-    """MFCCs and Whisper statistics of a recording under a condition."""
+    """Compute the MFCCs and Whisper statistics of a recording under a condition."""
     seed, path = seed_and_path
     y = audio.trim(CONDITIONS[condition](audio.load(path), SR, seed))
     return mfcc(y), whisper.compute_statistics(y)
 
 
 def compute_key():
-    """Hash of what the features of distorted clips depend on, and of the constants of the deployed models."""
+    """Compute a hash of the code and the deployed models that the features of distorted clips depend on."""
     modules = distortions.__file__, audio.__file__, spectral.__file__, whisper.__file__, __file__
     sources = [MODELS_FOLDER / CHECKSUM_FILE, *map(Path, modules)]
     return hashlib.blake2b(b"".join(path.read_bytes() for path in sources), digest_size=4).hexdigest()
@@ -102,7 +102,7 @@ def build_table(run, condition, clips, rows, p, classes, ood_score=None):
 
 
 def list_runs(model, fold):
-    """(condition, Run) of all predictions of a fold."""
+    """List (condition, Run) of all predictions of a fold."""
     if model == WHISPER_MODEL:
         run = Run(model, "speaker-independent-multi-corpus", "emotion", 0, fold, "test")
         return [(condition, run) for condition in CONDITIONS]
@@ -113,7 +113,7 @@ def list_runs(model, fold):
 
 
 def evaluate_fold(model_and_fold, folders):
-    """Train a model without the test speakers of a fold and store its predictions of them under all conditions."""
+    """Train a model without the test speakers of a fold and store their predictions under all conditions."""
     model, fold = model_and_fold
     features = load_features(folders if model == WHISPER_MODEL else None)
     path = BUILD / f"{model}_{fold}_{cache_key(model, features)}_{compute_key()}.csv"
@@ -126,7 +126,7 @@ def evaluate_fold(model_and_fold, folders):
 
 
 def evaluate_whisper(model, fold, features):
-    """Predictions tables of a fold by the classifier on the Whisper encoder, trained on several corpora."""
+    """Train the classifier on the Whisper encoder with several corpora; return the predictions tables of a fold."""
     from export_onnx import compute_pca_reference, reconstruction_error
 
     ravdess, spec = load_features(), get_model(model)
@@ -156,7 +156,7 @@ def fit_cnn(model, fold, features):
 
 
 def evaluate_cnn(model, fold, features):
-    """Predictions tables of a fold by a CNN on MFCCs, trained on RAVDESS."""
+    """Train a CNN on the MFCCs of RAVDESS; return the predictions tables of a fold."""
     from export_onnx import compute_ood_reference, ood_distance
 
     classifier, train, test_rows = fit_cnn(model, fold, features)
@@ -173,7 +173,7 @@ def evaluate_cnn(model, fold, features):
 
 
 def select_test(condition, features, train, fold, test):
-    """Sequences of the test clips under a condition, and their rows; enrollment clips are not tested."""
+    """Select the sequences of the test clips under a condition, and their rows, without enrollment clips."""
     if condition in CONDITIONS:
         sequences, _ = load_condition(condition, None, features.clips)
     else:
@@ -185,7 +185,7 @@ def select_test(condition, features, train, fold, test):
 
 
 def evaluate_emodb(folder):
-    """Predict EMO-DB with the deployed CNNs: the gender of all clips, the emotion of those that RAVDESS has."""
+    """Predict EMO-DB with the deployed CNNs: the gender of all clips, the emotion of those with a RAVDESS class."""
     clips, model, tables = load_clips(folder, "emodb"), load_model("mfcc"), []
     outputs = [model.predict(audio.trim(audio.load(Path(folder) / file))) for file in tqdm(clips["file"], "EMO-DB")]
     for run in CROSS_CORPUS:
@@ -212,12 +212,12 @@ def log_access(models, folders):
 def main(arguments=None):
     """Log the access, evaluate, and write the predictions."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ravdess", type=Path, help="folder of its recordings")
-    parser.add_argument("emodb", type=Path, help="folder of its recordings")
+    parser.add_argument("ravdess", type=Path, help="folder of the RAVDESS recordings")
+    parser.add_argument("emodb", type=Path, help="folder of the EMO-DB recordings")
     parser.add_argument("--features", nargs="*", default=[], metavar="DIR",
                         help="features of the training corpora of whisper_robust, RAVDESS included")
-    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="default: all; results of the "
-                        "others are kept")
+    parser.add_argument("--model", nargs="+", choices=MODELS, default=MODELS, help="default: all; results of "
+                        "other models stay unchanged")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     options = parser.parse_args(arguments)
     for folder in (BUILD, RESULTS):

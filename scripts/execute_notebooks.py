@@ -152,7 +152,7 @@ def execute_notebook(paths):
     os.environ["TQDM_DISABLE"] = "1"  # progress bars would be stored in the notebook
     notebook, error = nbformat.read(path, 4), None
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", record_timing=False, coalesce_streams=True,
-                            store_widget_state=False,  # without a kernel, the text of a widget says more
+                            store_widget_state=False,  # without a kernel, the text of a widget is shown
                             extra_arguments=["--log-level=CRITICAL"],  # a kernel logs its own shutdown as an error
                             resources={"metadata": {"path": str(path.parent)}})
     with client.setup_kernel():
@@ -184,7 +184,7 @@ def _fill_all_numbers(notebook, client):
         notebook.cells.pop()
     results = json.loads(next(output.text for output in cell.outputs if output.get("name") == "stdout"))
     if errors := [f"{{{name}}}: {error}" for name, (_, error) in results.items() if error]:
-        return f"numbers stated in the text cannot be computed: {'; '.join(errors)}"
+        return f"stated numbers cannot be computed; correct the expressions {'; '.join(errors)}"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = fill_numbers(cell.source, {name: value for name, (value, _) in results.items()})
@@ -192,7 +192,7 @@ def _fill_all_numbers(notebook, client):
 
 
 def execute_notebooks(notebooks, outputs):
-    """Execute notebooks, two at a time; print the errors.
+    """Execute notebooks in two processes and print the errors.
 
     Parameters
     ----------
@@ -212,9 +212,9 @@ def execute_notebooks(notebooks, outputs):
 
 
 def main(arguments=None):
-    """Run the command line; returns 1 if a notebook failed, else 0."""
+    """Execute the notebooks; return 1 if one of them failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebook", nargs="*", type=Path)
+    parser.add_argument("notebook", nargs="*", type=Path, help="default: all notebooks and their solutions")
     notebooks = [path.resolve() for path in parser.parse_args(arguments).notebook] or list_notebooks()
     return int(not execute_notebooks(notebooks, notebooks))
 

@@ -1,4 +1,4 @@
-"""Export of deployed models to ONNX.
+"""Export deployed models to ONNX.
 
 A fitted SequenceClassifier becomes one graph from the 16 kHz waveform to calibrated probabilities. Inside the graph:
 MFCCs as `ser_utils.features.mfcc`, speaker normalization, out-of-distribution score, frequency warps of the test-time
@@ -63,7 +63,7 @@ class OODReference(NamedTuple):
 
 
 def compute_ood_reference(sequences, seed=0):
-    """Compute the MFCC dynamics of training clips, as recorded and through simulated channels.
+    """Compute the MFCC dynamics of training clips, without and with simulated channels.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def build_inference_model(classifier, config=FeatureConfig(), temperature=1.0, o
     if classifier.network_.input_shape[0][1] is not None:
         raise ValueError(f"network={classifier.network!r} has inputs of fixed length; export one for any length")
     if config.n_fft % config.hop_length:
-        raise ValueError(f"n_fft={config.n_fft} is no multiple of hop_length={config.hop_length}; choose one that is")
+        raise ValueError(f"n_fft={config.n_fft} is not a multiple of hop_length={config.hop_length}; choose a multiple")
     waveform = keras.Input((None,), name="waveform")
     scale, offset = (keras.Input(batch_shape=(config.n_mfcc,), name=f"speaker_{name}") for name in ("scale", "offset"))
     mfcc = _MFCC(config, name="mfcc")(waveform)
@@ -321,7 +321,7 @@ def export_onnx(model, path, metadata):
 
 
 def _calibrate(probabilities, classifier, temperature):
-    """Mean over the warps, prior correction, temperature scaling."""
+    """Average over the warps, correct for the class prior and apply temperature scaling."""
     p = ops.mean(ops.reshape(probabilities, (-1, len(classifier.tta_warps), len(classifier.classes_))), axis=1)
     if classifier.prior_correction:
         p = p / classifier.class_prior_.astype(np.float32)

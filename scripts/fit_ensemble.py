@@ -122,7 +122,7 @@ def stack_members(members):
     clips : pd.DataFrame
         One row per clip, without probabilities; seed 0.
     names : list of str
-        Of the members.
+        Names of the members.
     log_p : np.ndarray [shape=(n_clips, n_members, n_classes)]
     y_index : np.ndarray [shape=(n_clips,)], int
     """
@@ -130,7 +130,8 @@ def stack_members(members):
     tables = {model: rows.sort_values("clip", ignore_index=True) for model, rows in members.groupby("model")}
     clips = next(iter(tables.values())).drop(columns=columns).assign(seed=0)
     if different := [model for model, rows in tables.items() if not rows["clip"].equals(clips["clip"])]:
-        raise ValueError(f"predictions of {', '.join(different)} are of other clips; evaluate all folds of each member")
+        raise ValueError(f"{', '.join(different)} and {next(iter(tables))} have predictions of different clips; "
+                         "evaluate all folds of each member")
     p = np.stack([rows[columns] for rows in tables.values()], axis=1)
     log_p = np.where(np.isnan(p), ABSENT, np.log(np.maximum(p, MIN_PROBABILITY)))
     y_index = clips["label"].map(lambda name: columns.index(f"p_{name}")).to_numpy()
@@ -145,7 +146,7 @@ def combine(members, name, validation=None):
     members : pd.DataFrame
         Test predictions, as from `average_seeds`.
     name : str
-        Of the ensemble, for the column `model`.
+        Name of the ensemble, for the column `model`.
     validation : pd.DataFrame, optional
         Predictions of the same members for the validation set.
 
@@ -205,8 +206,8 @@ def evaluate(name, data, target, split, validation=None):
     log = results.log_test_access(folder, runs, data, settings=settings)
     predictions, weights = combine(members, name, validation)
     write_atomic(folder / f"weights_{name}_{target}.csv", to_csv_bytes(weights.reset_index()))
-    kept = stored[~((stored["model"] == name) & (stored["split"] == split))]
-    results.save_predictions(folder, {target: concat_predictions([kept, predictions[stored.columns]])})
+    other_rows = stored[~((stored["model"] == name) & (stored["split"] == split))]
+    results.save_predictions(folder, {target: concat_predictions([other_rows, predictions[stored.columns]])})
     results.log_test_scores(folder, log, [predictions])
     return weights, summarize(predictions)["uar"].iloc[-1]
 

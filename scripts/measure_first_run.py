@@ -24,15 +24,15 @@ from ser_utils.datasets.core import load_clips
 OUT = ROOT / "docs" / "first_run.json"
 STEPS = (
     ("set up", "make .venv/ready"),
-    ("one notebook", ".venv/bin/python scripts/build_report.py notebooks/01_data_exploration.ipynb"),
-    ("full report", "make run"),
+    ("one notebook", ".venv/bin/python scripts/execute_notebooks.py notebooks/01_data_exploration.ipynb"),
+    ("training, notebooks and site", "make run"),
     ("prediction of one recording", ".venv/bin/ser predict ../custom/00.flac"),
     ("features of a custom corpus", ".venv/bin/ser extract ../custom/my.csv --dataset custom"),
     ("evaluation of three models on it", ".venv/bin/ser evaluate --features build/features/my"))
 
 
 def copy_samples(folder):
-    """Copy the sample recordings under neutral names, with a table of their labels."""
+    """Copy the sample recordings to numbered files, with a table of their labels."""
     folder.mkdir()
     clips = load_clips(SAMPLES)
     names = [f"{index:02d}{Path(file).suffix}" for index, file in enumerate(clips["file"])]
@@ -42,7 +42,7 @@ def copy_samples(folder):
 
 
 def run_step(command, clone, home):
-    """Run a command and return its duration in seconds; subprocess.CalledProcessError if it fails."""
+    """Run a command and return its duration in seconds; raise subprocess.CalledProcessError if it fails."""
     start = time.perf_counter()
     result = subprocess.run(["bash", "-c", command], cwd=clone, capture_output=True, text=True, check=False,
                             env={"HOME": str(home), "PATH": os.defpath, "LANG": "C.UTF-8"})

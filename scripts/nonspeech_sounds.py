@@ -11,25 +11,25 @@ N_SOUNDS = 100  # of each synthetic kind
 
 
 def synthesize_noise(rng, t):
-    """Noise with a spectrum between white and red."""
+    """Synthesize noise with a spectrum between white and red."""
     frequencies = np.maximum(np.fft.rfftfreq(len(t), 1 / SR), 20)
     return np.fft.irfft(np.fft.rfft(rng.normal(size=len(t))) * frequencies ** -rng.uniform(0, 1), len(t))
 
 
 def synthesize_hum(rng, t):
-    """Harmonics of 50 Hz in weak white noise."""
+    """Synthesize harmonics of 50 Hz in white noise of low intensity."""
     return sum(rng.uniform(0, 1) / k * np.sin(2 * np.pi * 50 * k * t + rng.uniform(0, 6)) for k in range(1, 12)) \
         + rng.normal(0, 0.01, len(t))
 
 
 def synthesize_music(rng, t):
-    """Chords of decaying harmonic tones on a regular beat."""
+    """Synthesize chords of decaying harmonic tones at regular intervals."""
     y = np.zeros(len(t))
     for onset in np.arange(0, SEGMENT_DURATION, rng.choice([0.15, 0.25, 0.5])):
-        since, decay, slope = np.maximum(t - onset, 0), rng.uniform(2, 8), rng.uniform(1, 2)
-        envelope = np.exp(-decay * since) * (t >= onset) * np.minimum(1, 100 * since)
+        elapsed, decay, slope = np.maximum(t - onset, 0), rng.uniform(2, 8), rng.uniform(1, 2)
+        envelope = np.exp(-decay * elapsed) * (t >= onset) * np.minimum(1, 100 * elapsed)
         for f0 in 110 * 2 ** (rng.integers(0, 36, rng.integers(1, 4)) / 12):
-            y += envelope * sum(np.sin(2 * np.pi * f0 * k * since) / k ** slope for k in range(1, 8))
+            y += envelope * sum(np.sin(2 * np.pi * f0 * k * elapsed) / k ** slope for k in range(1, 8))
     return y
 
 

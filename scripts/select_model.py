@@ -2,8 +2,8 @@
 
     python scripts/select_model.py cnn cnn_attention my.module:Estimator
 
-In the split "nested-cv" every pair of test groups is predicted by models trained on all other speakers. The choice for
-fold k uses only predictions of other groups by models trained without group k, so it is independent of the test
+In the split "nested-cv" every pair of test groups is predicted by models trained on all other speakers. The model for
+fold k is selected on predictions of other groups by models trained without group k, so it does not depend on the test
 speakers of fold k. Gains are relative to the first model, paired by speaker.
 """
 
@@ -19,7 +19,7 @@ from ser_utils.features.store import load_features
 
 
 def selection_rows(predictions, group):
-    """Select the predictions that may decide on the configuration for one fold.
+    """Select the predictions that are available for model selection in one fold.
 
     Parameters
     ----------
@@ -50,38 +50,38 @@ def selection_table(predictions, clips):
     Returns
     -------
     pd.DataFrame
-        One row per model: UAR as available to each fold, their mean, mean gain per speaker and its standard error, in
-        per cent.
+        One row per model, in per cent: UAR on the predictions available to each fold, their mean, mean gain per speaker
+        and its standard error.
     """
     groups = {f"fold {split.fold}": set(clips["speaker"].iloc[split.test]) for split in speaker_independent(clips)}
-    rows, reference = {}, None
+    results, reference = {}, None
     for model, part in predictions.groupby("model", sort=False):
         uar = {fold: compute_uar(selection_rows(part, group)) for fold, group in groups.items()}
-        by_speaker = pd.Series({speaker: compute_uar(one) for speaker, one in part.groupby("speaker")})
+        by_speaker = pd.Series({speaker: compute_uar(rows) for speaker, rows in part.groupby("speaker")})
         reference = by_speaker if reference is None else reference
         gain = by_speaker - reference
-        rows[model] = {**uar, "mean": np.mean(list(uar.values())), "gain": gain.mean(), "SE of gain": gain.sem()}
-    return pd.DataFrame(rows).T.round(1)
+        results[model] = {**uar, "mean": np.mean(list(uar.values())), "gain": gain.mean(), "SE of gain": gain.sem()}
+    return pd.DataFrame(results).T.round(1)
 
 
 def compute_uar(predictions):
-    """UAR in per cent."""
+    """Compute the UAR in per cent."""
     return 100 * unweighted_average_recall(confusion_matrix(predictions))
 
 
 def main():
-    """Train the models that have no stored predictions yet, then print the table and the choice of each fold."""
+    """Train the models without stored predictions, then print the table and the selected model of each fold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="+")
-    parser.add_argument("--seed", nargs="+", type=int, default=[0])
-    parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("model", nargs="+", help="name in the model registry, or module:Estimator")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="default: 0")
+    parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     options = parser.parse_args()
     clips = load_features().clips
     runs = plan_runs(options.model, ["nested-cv"], seeds=options.seed, clips=clips)
     predictions = run_experiment(runs, n_jobs=options.jobs)[0]["emotion"]
     table = selection_table(predictions.sort_values("model", key=lambda names: names.map(options.model.index)), clips)
     print(table.to_string())
-    print("choice of each fold:", table.filter(like="fold").idxmax().to_dict())
+    print("selected model of each fold:", table.filter(like="fold").idxmax().to_dict())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Choose the layers of the Whisper encoder and the regularization of its classifier, without any test speaker.
+"""Select the layers of the Whisper encoder and the regularization of its classifier, without test speakers.
 
     python scripts/select_whisper_layers.py WEIGHTS RECORDINGS
 
@@ -85,10 +85,10 @@ def evaluate(X, clips, name, **params):
 
 
 def main():
-    """Evaluate all sets of layers, write the table, and print it with the choice of each fold."""
+    """Evaluate all sets of layers, write the table, and print it with the selected layers of each fold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("recordings", type=Path, metavar="RECORDINGS")
+    parser.add_argument("weights", metavar="WEIGHTS", help="as for build_whisper_encoder.py")
+    parser.add_argument("recordings", type=Path, metavar="RECORDINGS", help="folder of RAVDESS")
     options = parser.parse_args()
     clips = load_features().clips
     statistics = extract_all_layers(options.weights, options.recordings, clips)
@@ -101,7 +101,7 @@ def main():
     table["layers"] = table["layers"].str.partition(";")[0]
     write_atomic(RESULTS / "ravdess" / "whisper_layers.csv", to_csv_bytes(table))
     print(table.to_string(index=False))
-    print("choice of each fold:", {fold: tuple(table.loc[table[fold].idxmax(), ["layers", "C"]])
+    print("selected layers of each fold:", {fold: tuple(table.loc[table[fold].idxmax(), ["layers", "C"]])
                                    for fold in table.filter(like="fold")})
 
 

@@ -4,8 +4,8 @@
 
 Writes mfcc_emotion.onnx, mfcc_gender.onnx, mfcc_info.json and SHA256SUMS. The configurations are `cnn_robust` and
 `cnn_robust_gender`, both with the network `cnn_attention`. Temperature, calibration error and the limit of the
-out-of-distribution score come from clips of unseen speakers. Each RECORDING without speech, such as music, is added to
-the evaluation of out-of-distribution detection. EMO-DB is not used.
+out-of-distribution score come from clips of unseen speakers. Each RECORDING, a file without speech such as music, is
+added to the evaluation of out-of-distribution detection. EMO-DB is not used.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def fit_calibration(predictions):
 
 
 def evaluate_ood(features, recordings=()):
-    """Find the limit of the out-of-distribution score, and evaluate the detection of sounds without speech.
+    """Compute the limit of the out-of-distribution score, and evaluate the detection of sounds without speech.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def evaluate_ood(features, recordings=()):
 
 
 def compute_neutral_mean_std(features):
-    """Mean over the speakers of mean and SD of their enrollment clips' MFCCs [shape=(2, n_mfcc)]."""
+    """Average mean and SD of the MFCCs of the enrollment clips over the speakers [shape=(2, n_mfcc)]."""
     enrollment = features.clips.iloc[splits.SPLITS["enrollment-normalized"](features.clips)[0].norm_index]
     sequences = features.sequences
     return np.mean([mean_std([sequences[row] for row in clips.index])
@@ -115,9 +115,9 @@ def train_and_export(target, features, folder, temperature, limit):
     """
     import export_onnx
 
-    if refused := [name for name in features.clips["corpus"].unique()
-                   if name not in DATASETS or not DATASETS[name].allows_derivatives]:
-        raise ValueError(f"corpus {', '.join(refused)}: no open licence for derivatives; train shipped models "
+    if excluded := [name for name in features.clips["corpus"].unique()
+                    if name not in DATASETS or not DATASETS[name].allows_derivatives]:
+        raise ValueError(f"corpus {', '.join(excluded)}: no open licence for derivatives; train shipped models "
                          "without it")
     labels = splits.get_labels(features.clips, target).astype(str)
     classifier = get_model(DEPLOYED["mfcc"][target]).build(0).set_params(max_steps=None, progress=True)

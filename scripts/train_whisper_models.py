@@ -65,7 +65,7 @@ def fit_calibration(predictions):
 
 
 def evaluate_ood(features, sounds):
-    """Find the limit of the out-of-distribution score on held-out corpora, and evaluate the detection of other sounds.
+    """Compute the limit of the out-of-distribution score on held-out corpora, and evaluate detection of other sounds.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def train_and_export(target, features, folder, **options):
     rows = np.flatnonzero(splits.is_deployable(features.clips, target))
     if not len(rows):
         raise ValueError(f"corpus {', '.join(features.clips['corpus'].unique())}: no licence permits derivatives; "
-                         "give --features of a corpus that may train a shipped model")
+                         "pass --features of a corpus that may train a shipped model")
     clips, spec = features.clips.iloc[rows].reset_index(drop=True), get_model(DEPLOYED["whisper"][target])
     X, labels = features.get_input(spec.input_type)[rows], splits.get_labels(clips, target).astype(str)
     classifier = spec.build(0).fit(X, labels, sample_weight=balance_corpora(clips["corpus"], labels),
@@ -154,8 +154,8 @@ def main(arguments=None):
     features, predictions = load_features(options.features), results.load_predictions(results.MULTI_CORPUS)
     is_held_out = (predictions[["model", "split"]] == [DEPLOYED["whisper"]["emotion"], SPLIT]).all(axis=1)
     if not is_held_out.any():
-        parser.error(f"no predictions of held-out corpora; ser evaluate --model {DEPLOYED['whisper']['emotion']} "
-                     f"--split {SPLIT} --test makes them")
+        parser.error(f"no predictions of held-out corpora; run ser evaluate --model {DEPLOYED['whisper']['emotion']} "
+                     f"--split {SPLIT} --test first")
     options.out.mkdir(parents=True, exist_ok=True)
     info = fit_calibration(predictions[is_held_out])
     reference, detection = evaluate_ood(features, load_sounds(options.sounds))

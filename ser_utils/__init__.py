@@ -3,6 +3,7 @@
 Sub-packages and modules, each importing only from those before it:
 
 - `audio`: reading, resampling and trimming recordings
+- `distortions`, `whisper`: simulated recording conditions, and features from a pretrained encoder
 - `datasets`: published corpora and custom recordings as a table of clips
 - `features`: MFCCs, acoustic descriptors and feature files
 - `models`: estimators with scikit-learn's interface
@@ -16,7 +17,7 @@ __version__ = "0.2.0"
 
 
 def predict(source, sr=None, speaker_stats=None, model="whisper"):
-    """Predict emotion and gender from a recording or samples; see `ser_utils.live.predict`.
+    """Predict emotion and gender from a recording or samples.
 
     Parameters
     ----------
@@ -26,12 +27,19 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
         Sampling rate of the samples in Hz.
     speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `ser_utils.live.enroll_speaker`.
-    model : {"whisper", "mfcc"}
+    model : {"whisper", "mfcc"}, default "whisper"
         Classifiers on the pretrained encoder, or CNNs on MFCCs (`ser_utils.live.load_model`).
 
     Returns
     -------
     dict
+        Predicted `emotion`, `gender` and `class`, `probabilities` of the emotions, `ood_score` and `warnings`, as
+        `ser_utils.live.predict` describes them.
+
+    See Also
+    --------
+    ser_utils.live.predict : The same function, with a description of all results.
+    ser_utils.live.enroll_speaker : Compute reference statistics of a speaker.
 
     Examples
     --------

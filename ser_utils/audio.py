@@ -22,6 +22,7 @@ class AudioError(ValueError):
     Parameters
     ----------
     path : str or Path
+        File of the recording.
     reason : str
         What is wrong with the file.
     remedy : str
@@ -54,11 +55,17 @@ def load(path, sr=16000):
     Returns
     -------
     np.ndarray [shape=(n,)], float32
+        Mean of the channels; full scale is 1.
 
     Raises
     ------
     AudioError
-        As `read`.
+        If `read` rejects the recording.
+
+    See Also
+    --------
+    read : Read a recording at its own sampling rate.
+    trim : Trim leading and trailing silence.
 
     Examples
     --------
@@ -82,7 +89,7 @@ def read(path):
     Returns
     -------
     y : np.ndarray [shape=(n,)], float32
-        Mean of the channels, in [-1, 1].
+        Mean of the channels; full scale is 1.
     sr : int
         Sampling rate in Hz.
 
@@ -91,6 +98,17 @@ def read(path):
     AudioError
         If the file is unreadable, empty, truncated, silent, shorter than 0.1 s or longer than 60 s, contains NaN, or
         has an implausible amplitude, sampling rate or number of channels.
+
+    See Also
+    --------
+    load : Read a recording and resample it.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import SAMPLES
+    >>> y, sr = read(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> y.shape, sr
+    ((61929,), 16000)
     """
     path = Path(path)
     with open_audio(path) as sound:
@@ -106,20 +124,29 @@ def read(path):
 
 @contextmanager
 def open_audio(path):
-    """Open a recording; every error while it is read is raised as AudioError.
+    """Open a recording, and raise every error of opening or reading it as AudioError.
 
     Parameters
     ----------
     path : str or Path
+        File in a format that libsndfile reads.
 
     Yields
     ------
     soundfile.SoundFile
+        The open file, positioned at its first sample.
 
     Raises
     ------
     AudioError
         If the file cannot be opened or decoded.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import SAMPLES
+    >>> with open_audio(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac") as sound:
+    ...     sound.samplerate, sound.channels, sound.frames
+    (16000, 1, 61929)
     """
     import soundfile
 
@@ -153,12 +180,14 @@ def read_samples(path, sound, n):
     path : str or Path
         Named in errors.
     sound : soundfile.SoundFile
+        Open recording.
     n : int
         Maximum number of samples.
 
     Returns
     -------
     np.ndarray [shape=(<= n, n_channels)], float32
+        Samples; no rows at the end of the recording.
 
     Raises
     ------
@@ -179,10 +208,17 @@ def to_mono(y):
     Parameters
     ----------
     y : np.ndarray [shape=(n, n_channels)]
+        Samples.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
+        Mean of the channels.
+
+    Examples
+    --------
+    >>> to_mono(np.array([[0.0, 1.0], [0.5, 0.5]])).tolist()
+    [0.5, 0.5]
     """
     return y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)  # a mean over one channel is slow in NumPy
 
@@ -193,14 +229,22 @@ def resample(y, orig_sr, target_sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Samples of one channel.
     orig_sr : int > 0
         Sampling rate of `y` in Hz.
     target_sr : int > 0
-        In Hz.
+        Target sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(n * target_sr / orig_sr,)]
+        Resampled signal, or `y` itself if the rates are equal.
+
+    Examples
+    --------
+    >>> tone = np.sin(2 * np.pi * 220 * np.arange(44100) / 44100)
+    >>> resample(tone, orig_sr=44100, target_sr=16000).shape
+    (16000,)
     """
     if orig_sr == target_sr or not y.size:
         return y
@@ -258,6 +302,7 @@ def check_not_truncated(path, n_expected, n_read, sr):
     Parameters
     ----------
     path : Path
+        File of the recording.
     n_expected : int
         Number of samples according to the header.
     n_read : int
@@ -283,13 +328,16 @@ def frame(y, frame_length, hop_length):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-    frame_length : int > 0, in samples
+        Signal of one channel.
+    frame_length : int > 0
+        Length of a frame in samples.
     hop_length : int > 0
-        In samples.
+        Samples between the centers of consecutive frames.
 
     Returns
     -------
-    np.ndarray [shape=(1 + n // hop_length, frame_length)], a view of the padded signal
+    np.ndarray [shape=(1 + n // hop_length, frame_length)]
+        Read-only view of the padded signal.
 
     Examples
     --------
@@ -301,20 +349,25 @@ def frame(y, frame_length, hop_length):
 
 
 def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
-    """Trim leading and trailing silence; equal to `librosa.effects.trim`, whose import takes seconds.
+    """Trim leading and trailing silence.
+
+    The result equals that of `librosa.effects.trim`, whose import takes seconds.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Signal of one channel.
     top_db : float > 0, default 35
         Threshold in dB below the loudest frame.
-    frame_length : int > 0, default 2048, in samples
+    frame_length : int > 0, default 2048
+        Length of a frame in samples.
     hop_length : int > 0, default 512
-        In samples.
+        Samples between frames.
 
     Returns
     -------
-    np.ndarray [shape=(m,)], a view of `y`
+    np.ndarray [shape=(m,)]
+        View of `y` from the first to the last frame above the threshold; empty if there is none.
 
     Examples
     --------
@@ -324,8 +377,8 @@ def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
     """
     frames = frame(y, frame_length, hop_length)
     power = np.maximum(np.vecdot(frames, frames) / frame_length, 1e-10)  # librosa's floor
-    loud = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
-    return y[loud[0] * hop_length:min(len(y), (loud[-1] + 1) * hop_length)] if loud.size else y[:0]
+    speech = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
+    return y[speech[0] * hop_length:min(len(y), (speech[-1] + 1) * hop_length)] if speech.size else y[:0]
 
 
 def _wav_data_bytes(path):

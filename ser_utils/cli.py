@@ -19,8 +19,8 @@ def main(arguments=None):
 
     Parameters
     ----------
-    arguments : list of str or None
-        Command and options; None takes them from ``sys.argv``.
+    arguments : list of str, optional
+        Command and options; by default those of ``sys.argv``.
 
     Returns
     -------

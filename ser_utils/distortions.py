@@ -32,12 +32,14 @@ def change_gain(y, gain_db):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Samples of one channel; full scale is 1.
     gain_db : float
-        In dB.
+        Gain in dB.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
+        Samples in [-1, 1].
 
     Examples
     --------
@@ -53,13 +55,16 @@ def add_pink_noise(y, snr_db, seed=0):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Samples of one channel; full scale is 1.
     snr_db : float
         Ratio of the clip's mean power to that of the noise, in dB.
     seed : int, default 0
+        Seed of the noise.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
+        Samples with noise; they can exceed full scale.
 
     Examples
     --------
@@ -77,12 +82,14 @@ def simulate_telephone(y, sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Samples of one channel; full scale is 1.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
+        Samples at the original sampling rate.
 
     Examples
     --------
@@ -104,12 +111,14 @@ def encode_mp3(y, sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Samples of one channel; full scale is 1.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
+        Decoded samples.
 
     Examples
     --------
@@ -121,21 +130,25 @@ def encode_mp3(y, sr):
 
 
 def simulate_room(y, sr, rt60=0.3, seed=0):
-    """Convolve with an exponentially decaying noise impulse response [1]_ that has as much energy as the direct sound.
+    """Simulate the reverberation of a room.
+
+    The signal is convolved with exponentially decaying noise [1]_ that has as much energy as the direct sound.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
+        Samples of one channel; full scale is 1.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
     rt60 : float, default 0.3
-        Reverberation time, in s.
+        Reverberation time in s.
     seed : int, default 0
+        Seed of the noise.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
-        With the power of `y`.
+        Reverberant samples with the power of `y`.
 
     References
     ----------
@@ -163,14 +176,19 @@ def simulate_random_channel(y, sr, seed=None):
     y : np.ndarray [shape=(n,)]
         Speech without silence at both ends.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
     seed : int, optional
-        By default it is computed from the samples, so that a clip is always distorted in the same way.
+        Seed of all random draws. By default it is computed from the samples, so that a clip is always distorted in
+        the same way.
 
     Returns
     -------
     np.ndarray [shape=(new_n,)], float32
-        In [−1, 1].
+        Distorted samples in [-1, 1].
+
+    See Also
+    --------
+    ser_utils.models.augment.simulate_channel : Simulate a channel on MFCCs.
 
     Examples
     --------

@@ -12,7 +12,7 @@ MIN_PROBABILITY = 1e-7  # keeps the log-odds of a float32 probability of 0 or 1 
 
 
 def occlusion(predict_proba, sequence, class_index, baseline, n_bands=N_BANDS, n_segments=N_SEGMENTS):
-    """Compute how far the log-odds of a class fall when one frequency band or time segment is occluded.
+    """Compute the occlusion attribution [1]_ of a class: the decrease of its log-odds without one band or time segment.
 
     The log-mel spectrogram of the clip is computed from its MFCCs, a band or segment of it is replaced by the baseline,
     and the MFCCs of the result are classified. A positive value means that the part supports the class.
@@ -27,9 +27,9 @@ def occlusion(predict_proba, sequence, class_index, baseline, n_bands=N_BANDS, n
         Column of the class in the output of `predict_proba`.
     baseline : np.ndarray [shape=(n_mels,)]
         Log-mel spectrum in dB that replaces the occluded part, for example the mean over the training frames.
-    n_bands : int, default=16
+    n_bands : int, default 16
         Number of frequency bands.
-    n_segments : int, default=12
+    n_segments : int, default 12
         Number of time segments.
 
     Returns
@@ -41,7 +41,8 @@ def occlusion(predict_proba, sequence, class_index, baseline, n_bands=N_BANDS, n
 
     References
     ----------
-    Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. ECCV 2014, 818-833.
+    .. [1] M. D. Zeiler and R. Fergus, "Visualizing and understanding convolutional networks", ECCV, 2014,
+       doi:10.1007/978-3-319-10590-1_53.
 
     Examples
     --------
@@ -78,6 +79,7 @@ def split_range(n, n_parts):
     Returns
     -------
     list of slice
+        Consecutive slices.
 
     Examples
     --------
@@ -93,13 +95,13 @@ def log_odds(p):
 
     Parameters
     ----------
-    p : array_like
+    p : array-like
         Probabilities.
 
     Returns
     -------
     np.ndarray
-        log(p / (1 - p)) in nats, of the shape of `p`.
+        Log-odds ``log(p / (1 - p))`` in nats, of the shape of `p`.
 
     Examples
     --------
@@ -117,9 +119,9 @@ def sum_over_blocks(values, n_bands=N_BANDS, n_segments=N_SEGMENTS):
     ----------
     values : np.ndarray [shape=(n_frames, n_mels)]
         Attribution of each cell of a log-mel spectrogram.
-    n_bands : int, default=16
+    n_bands : int, default 16
         Number of frequency bands.
-    n_segments : int, default=12
+    n_segments : int, default 12
         Number of time segments.
 
     Returns

@@ -41,9 +41,9 @@ def get_style(name, index=0):
     Parameters
     ----------
     name : str
-        Key of MODEL_COLORS, PRETRAINED_COLORS, EMOTION_COLORS or GENDER_COLORS, or any other name.
-    index : int, default=0
-        Position in COLORS and MARKERS for names that are in none of them.
+        Key of `MODEL_COLORS`, `PRETRAINED_COLORS`, `EMOTION_COLORS` or `GENDER_COLORS`, or any other name.
+    index : int, default 0
+        Position in `COLORS` and `MARKERS` for names that are in none of them.
 
     Returns
     -------
@@ -84,13 +84,13 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
         Counts, as `ser_utils.evaluation.metrics.confusion_matrix` returns them.
     classes : sequence of str
         Class names in the order of the rows.
-    title : str, default=""
+    title : str, default ""
         Title of the axes.
-    normalize : bool, default=True
+    normalize : bool, default True
         Whether to show each row in per cent of its sum, so that the diagonal is the recall, or else counts.
-    show_counts : bool, default=True
+    show_counts : bool, default True
         Whether to add the counts in parentheses below the percentages.
-    colorbar : bool, default=False
+    colorbar : bool, default False
         Whether to add a color bar.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on.
@@ -98,6 +98,11 @@ def plot_confusion_matrix(cm, classes, title="", *, normalize=True, show_counts=
     Returns
     -------
     matplotlib.axes.Axes
+        Axes of the plot.
+
+    See Also
+    --------
+    ser_utils.evaluation.metrics.confusion_matrix : Count a confusion matrix.
 
     Examples
     --------
@@ -144,13 +149,14 @@ def plot_recall_per_class(predictions, ax=None):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions of one split and target, of one or several models.
+        Predictions table of one split and target, with one or several models.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on.
 
     Returns
     -------
     matplotlib.axes.Axes
+        Axes of the plot.
 
     Examples
     --------
@@ -193,6 +199,7 @@ def plot_training_curves(histories, axes=None, chance=None):
     Returns
     -------
     sequence of two matplotlib.axes.Axes
+        Axes of the loss and of the accuracy.
 
     Examples
     --------
@@ -226,7 +233,7 @@ def plot_waveform(y, sr, title="", ax=None):
         Samples in [-1, 1].
     sr : int
         Sampling rate in Hz.
-    title : str, default=""
+    title : str, default ""
         Title of the axes.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on.
@@ -234,6 +241,7 @@ def plot_waveform(y, sr, title="", ax=None):
     Returns
     -------
     matplotlib.axes.Axes
+        Axes of the plot.
 
     Examples
     --------
@@ -254,11 +262,11 @@ def plot_mel_spectrogram(y, config=FeatureConfig(), title="", *, colorbar=True, 
     ----------
     y : np.ndarray [shape=(n_samples,)]
         Samples at `config.sr`.
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
         Configuration of the spectrogram.
-    title : str, default=""
+    title : str, default ""
         Title of the axes.
-    colorbar : bool, default=True
+    colorbar : bool, default True
         Whether to add a color bar in dB.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on.
@@ -266,6 +274,11 @@ def plot_mel_spectrogram(y, config=FeatureConfig(), title="", *, colorbar=True, 
     Returns
     -------
     matplotlib.axes.Axes
+        Axes of the plot.
+
+    See Also
+    --------
+    ser_utils.features.log_mel_spectrogram : Compute the spectrogram.
 
     Examples
     --------
@@ -290,11 +303,11 @@ def plot_mfcc(coefficients, config=FeatureConfig(), title="", *, colorbar=True, 
     ----------
     coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
         MFCCs.
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
         Configuration that they were computed with, for the time axis.
-    title : str, default=""
+    title : str, default ""
         Title of the axes.
-    colorbar : bool, default=True
+    colorbar : bool, default True
         Whether to add a color bar.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on.
@@ -302,6 +315,11 @@ def plot_mfcc(coefficients, config=FeatureConfig(), title="", *, colorbar=True, 
     Returns
     -------
     matplotlib.axes.Axes
+        Axes of the plot.
+
+    See Also
+    --------
+    ser_utils.features.mfcc : Compute MFCCs.
 
     Examples
     --------

@@ -39,23 +39,29 @@ def load_encoder():
 
 
 def compute_hidden_states(y, sr=SR):
-    """Compute the hidden states of the encoder for one clip.
+    """Compute the hidden states of the Whisper encoder [1]_ for one clip.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
         Samples. Clips shorter than 0.3 s are padded with zeros.
     sr : int, default 16000
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(n_layers, n_frames, 512)]
-        Of layers 2 to 5, 50 frames per second; float32.
+        Hidden states of layers 2 to 5, 50 frames per second; float32.
+
+    See Also
+    --------
+    compute_statistics : Compute their mean and standard deviation.
+    compute_sequence : Compute them at 25 frames per second.
 
     References
     ----------
-    A. Radford et al., "Robust speech recognition via large-scale weak supervision", ICML, 2023.
+    .. [1] A. Radford et al., "Robust speech recognition via large-scale weak supervision", ICML, 2023,
+       arXiv:2212.04356.
 
     Examples
     --------
@@ -73,7 +79,7 @@ def compute_statistics(y, sr=SR):
     y : np.ndarray [shape=(n,)]
         Samples.
     sr : int, default 16000
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
@@ -98,12 +104,12 @@ def compute_sequence(y, sr=SR):
     y : np.ndarray [shape=(n,)]
         Samples.
     sr : int, default 16000
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, 2048)]
-        Means of two frames of `compute_hidden_states`; float32.
+        Means of pairs of frames of `compute_hidden_states`; float32.
 
     Examples
     --------

@@ -80,7 +80,10 @@ recordings, emodb_recordings = map(_corpus_fixture, ("ravdess", "emodb"))
 
 @pytest.fixture(scope="session")
 def run_cli():
-    """A function that runs a command in this process: (exit status, standard output, standard error without bars)."""
+    """A function that runs a command in this process: (exit status, standard output, standard error).
+
+    Progress bars are removed from standard error.
+    """
 
     def run(*arguments, cwd="."):
         stdout, stderr = io.StringIO(), io.StringIO()
@@ -89,8 +92,8 @@ def run_cli():
             warnings.simplefilter("default")
             try:
                 status = cli.main(list(map(str, arguments)))
-            except SystemExit as end:  # raised by argparse
-                status = end.code
+            except SystemExit as error:  # raised by argparse
+                status = error.code
         messages = re.sub(r"\r[^\r\n]*", "", stderr.getvalue())
         return status, stdout.getvalue(), "".join(f"{line}\n" for line in messages.splitlines() if line)
 

@@ -1,10 +1,10 @@
-"""What test modules import; a conftest cannot be imported by the processes that a test starts."""
+"""Helpers of the test modules; unlike conftest.py, the subprocesses of a test can import them."""
 
 import json
 import os
 from pathlib import Path
 
-# a module of models as a user writes it
+# module of user-defined models
 CUSTOM_MODELS = """
 from sklearn.linear_model import LogisticRegression
 from ser_utils.models.classifier import SequenceClassifier

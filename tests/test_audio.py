@@ -99,10 +99,10 @@ def test_load_rejects_unusable_files(tmp_path, content, reason):
         path.mkdir()
     elif content is not None:
         path.write_bytes(content)
-    with pytest.raises(audio.AudioError, match=reason) as caught:
+    with pytest.raises(audio.AudioError, match=reason) as excinfo:
         audio.load(path)
-    error = pickle.loads(pickle.dumps(caught.value))  # as between processes
-    assert (error.path, bool(error.remedy), str(error)) == (str(path), True, str(caught.value))
+    error = pickle.loads(pickle.dumps(excinfo.value))  # as between processes
+    assert (error.path, bool(error.remedy), str(error)) == (str(path), True, str(excinfo.value))
     assert r"line\n\x1b[31mbreak.wav" in str(error)  # one line, without terminal codes
 
 

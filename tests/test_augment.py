@@ -38,10 +38,10 @@ def test_transform_gain_adds_one_value_to_all_bands(seed, n_frames):
 @given(**SEEDS, warp=st.floats(-0.3, 0.3))
 def test_vtlp_interpolates_between_bands(seed, n_frames, warp):
     mel = random_mel(seed, n_frames)
-    bent = mfcc_to_mel(augment.vtlp(mel_to_mfcc(mel), warp))
+    warped_mel = mfcc_to_mel(augment.vtlp(mel_to_mfcc(mel), warp))
     frequencies = mel_frequencies(FeatureConfig(n_mels=N_MELS, n_mfcc=N_MELS))
     source = frequencies * np.exp(-round(warp * augment.VTLP_STEPS) / augment.VTLP_STEPS)
-    np.testing.assert_allclose(bent, [np.interp(source, frequencies, frame) for frame in mel], atol=1e-2)
+    np.testing.assert_allclose(warped_mel, [np.interp(source, frequencies, frame) for frame in mel], atol=1e-2)
 
 
 @settings(max_examples=20, deadline=None)
@@ -55,7 +55,7 @@ def test_time_mask_zeros_two_intervals(seed, n_frames):
     assert (np.diff(np.r_[0, is_masked, 0].astype(int)) == 1).sum() <= 2  # intervals
 
 
-def test_mixup_weights_clips_and_labels_alike():
+def test_mixup_applies_the_same_weights_to_clips_and_labels():
     y = np.eye(12, dtype=np.float32)
     mask = np.ones((12, 5, 1), np.float32)
     mask[:6, 3:] = 0  # padding

@@ -37,7 +37,7 @@ def workspace(tmp_path_factory, run_cli):
     return folder
 
 
-def test_datasets_lists_all_and_the_installed(run_cli, samples, monkeypatch):
+def test_datasets_lists_all_datasets_and_marks_the_installed_ones(run_cli, samples, monkeypatch):
     monkeypatch.setenv("SER_DATA", str(samples))
     status, stdout, _ = run_cli("datasets")
     assert status == 0
@@ -82,11 +82,11 @@ def test_evaluate_test_logs_each_access_and_replaces_predictions(workspace, run_
     assert not predictions.duplicated(["model", "clip"]).any()
 
 
-def test_evaluate_shows_where_a_custom_model_failed(workspace, run_cli, monkeypatch):
-    monkeypatch.setattr("sklearn.linear_model.LogisticRegression.fit", lambda *_: int("my own mistake"))
+def test_evaluate_shows_the_failing_line_of_a_custom_model(workspace, run_cli, monkeypatch):
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression.fit", lambda *_: int("error in fit"))
     status, _, stderr = run_cli(*EVALUATE, "--model", REGRESSION, "--target", "gender", "--fold", 0, cwd=workspace)
     assert status == 2
-    assert 'int("my own mistake")' in stderr
+    assert 'int("error in fit")' in stderr
     assert REGRESSION in stderr.splitlines()[-1]
 
 
@@ -127,14 +127,14 @@ def test_errors_are_one_line(run_cli, tmp_path, arguments, message):
     assert message in stderr
 
 
-def test_a_full_disk_is_explained(run_cli, monkeypatch):
+def test_full_disk_error_suggests_to_free_disk_space(run_cli, monkeypatch):
     monkeypatch.setattr(cli, "find_recordings", lambda folder: Path("/dev/full").write_text("a"))
     status, _, stderr = run_cli("datasets")
     assert status == 2
     assert "free disk space" in stderr
 
 
-def test_help_and_version(run_cli):
+def test_help_lists_the_models_and_version_is_printed(run_cli):
     for command in ("datasets", "download", "extract", "evaluate", "predict", "audit"):
         assert run_cli(command, "--help")[0] == 0
     assert set(MODELS) <= set(re.findall(r"\w+", run_cli("evaluate", "--help")[1]))
@@ -149,12 +149,12 @@ def test_predict_imports_no_heavy_package():
 
 
 @pytest.mark.parametrize("program", [[sys.executable, "-m", "ser_utils"], [Path(sys.executable).with_name("ser")]])
-def test_entry_point_discards_native_messages(program, tmp_path):
+def test_entry_point_discards_messages_of_native_libraries(program, tmp_path):
     if not Path(program[0]).is_file():
         pytest.skip("the package is not installed in this environment")
     corrupt = tmp_path / "corrupt.mp3"  # mpg123 reports it on file descriptor 2
     corrupt.write_bytes(b"\xff\xfb\x90\x00" + bytes(range(256)) * 100)
-    done = subprocess.run([*program, "predict", "--json", ANGRY, corrupt], capture_output=True, text=True, check=False,
-                          cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    assert (done.returncode, done.stderr[:9], done.stderr.count("\n")) == (1, "skipped: ", 1)
-    assert json.loads(done.stdout)["file"] == str(ANGRY)
+    process = subprocess.run([*program, "predict", "--json", ANGRY, corrupt], capture_output=True, text=True,
+                             check=False, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (process.returncode, process.stderr[:9], process.stderr.count("\n")) == (1, "skipped: ", 1)
+    assert json.loads(process.stdout)["file"] == str(ANGRY)

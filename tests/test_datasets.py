@@ -19,7 +19,7 @@ def touch(folder, *names):
 
 
 def test_load_clips_parses_ravdess_names(tmp_path):
-    """At any depth and in capitals; duplicates, other names and files of macOS are left out."""
+    """Files at any depth and with capital suffix are parsed; duplicates, other names and macOS files are skipped."""
     touch(tmp_path, "Actor_02/03-01-05-01-02-01-02.flac", "a/b/03-01-02-01-01-01-02.flac", "03-01-01-01-01-01-02.WAV",
           "03-01-05-01-02-01-02.flac", "03-02-05-01-02-01-02.wav", "noise.wav", "03-01-09-01-01-01-02.flac",
           "03-01-01-01-01-01-25.wav", "._03-01-02-01-01-01-02.wav")
@@ -54,7 +54,7 @@ def test_load_clips_skips_a_clip_in_the_folder_of_another_emotion(tmp_path, name
     assert [path for path, *_ in skipped] == [tmp_path / contradictory]
 
 
-def test_load_clips_without_recordings(tmp_path):
+def test_load_clips_without_recordings_names_folder_and_source(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(datasets.DatasetError, match=rf"{folder}.*zenodo.org/records/1188976"):
             load_clips(folder)
@@ -62,7 +62,7 @@ def test_load_clips_without_recordings(tmp_path):
         load_clips(tmp_path, "iemocap")
 
 
-def test_data_home_order_of_precedence(monkeypatch):
+def test_data_home_prefers_argument_to_environment_to_default(monkeypatch):
     monkeypatch.setenv("SER_DATA", "/environment")
     assert datasets.data_home(folder="/argument") == Path("/argument")
     assert datasets.data_home() == Path("/environment")
@@ -97,7 +97,7 @@ def test_emodb_is_complete(emodb_recordings):
     ("emovo", 3, {"EMOVO/f1/gio-f1-b1.wav": ("f1", "happy", "normal"), "tri-m3-d2.wav": ("m3", "sad", "normal"),
                   "EMOVO/m1/pau-m1-n5.wav": ("m1", "fearful", "normal")}),
     ("ased", 25, {"05Angry/a5-03-01-02-50.wav": ("50", "angry", "normal"),
-                  "02Fearful/f2-02-01-02-25.wav": ("25", "fearful", "normal"),  # a woman with the code of men
+                  "02Fearful/f2-02-01-02-25.wav": ("25", "fearful", "normal"),  # female with the code of males
                   "04Sad/S4-04-02-01-29.wav": ("29", "sad", "normal")})])  # in capitals as published
 def test_load_clips_parses_names_of_other_corpora(tmp_path, name, n_female, files):
     dataset = datasets.DATASETS[name]
@@ -122,12 +122,12 @@ def test_further_corpora_are_complete(name):
         dataset.n_clips, dataset.n_speakers, len({*dataset.male_speakers} & {*genders.index}))
 
 
-def test_open_licences_without_nd_allow_derivatives():
-    allowed = {name for name, dataset in datasets.DATASETS.items() if dataset.allows_derivatives}
-    assert allowed == {"ravdess", "ravdess-song", "emodb", "crema-d", "nemo"}
+def test_only_open_licences_without_nd_clause_allow_derivatives():
+    names = {name for name, dataset in datasets.DATASETS.items() if dataset.allows_derivatives}
+    assert names == {"ravdess", "ravdess-song", "emodb", "crema-d", "nemo"}
 
 
-def test_registry_examples_and_checksums():
+def test_registry_examples_match_their_dataset_and_checksums_are_md5():
     for dataset in datasets.DATASETS.values():
         assert dataset.match(Path(dataset.example + ".wav"))
         assert re.fullmatch("md5:[0-9a-f]{32}" if dataset.url else "None", str(dataset.checksum))
@@ -156,7 +156,7 @@ def test_custom_table_rejects_unusable_files(tmp_path, text, message):
         load_clips(tmp_path / "table.csv", "custom")
 
 
-def test_custom_folder_per_emotion(tmp_path):
+def test_custom_folder_takes_emotion_and_speaker_from_subfolders(tmp_path):
     touch(tmp_path, "joy/1.wav", "joy/2.FLAC", "sad/ann/1.wav", "sad/readme.txt", "sad/._1.wav", "no_emotion.wav")
     clips, skipped = load_clips(tmp_path, "custom", return_skipped=True)
     assert [path.name for path, *_ in skipped] == ["no_emotion.wav"]

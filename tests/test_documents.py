@@ -12,6 +12,8 @@ def test_documents_are_up_to_date():
         content = path.read_text(encoding="utf-8")
         for name, text in markers.items():
             assert update_documents.replace_markers(path, {name: text}) == content, f"{path.name}: {name}"
+    for path, content in update_documents.draw_badges().items():
+        assert path.read_text(encoding="utf-8") == content
     assert update_documents.render_results_page() == (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 

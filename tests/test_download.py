@@ -1,4 +1,4 @@
-"""Download and extraction of archives from a local server with interrupted transfers, wrong and unsafe content."""
+"""Download and extraction of archives from a local server: interrupted transfers, wrong checksums, unsafe content."""
 
 import hashlib
 import io
@@ -102,7 +102,7 @@ LINK.external_attr = (stat.S_IFLNK | 0o777) << 16
 @pytest.mark.parametrize("name", ["../out.wav", "/tmp/out.wav", "Actor_01/../../out.wav", "C:\\out.wav", "..\\out.wav",
                                   LINK, "oversized", "many"], ids=str)
 def test_unpack_zip_rejects_unsafe_archives(tmp_path, monkeypatch, name):
-    """Members outside the folder, links, more bytes or more files than any corpus."""
+    """Unsafe: members outside the folder, links, more bytes or more files than any corpus."""
     monkeypatch.setattr(download, "MAX_BYTES", 11 if name == "oversized" else 12)
     monkeypatch.setattr(download, "MAX_FILES", 1 if name == "many" else 2)
     (tmp_path / "a.zip").write_bytes(zip_bytes({"good.wav": b"x", name: b"/etc/passwd"}))
@@ -114,8 +114,8 @@ def test_unpack_zip_rejects_unsafe_archives(tmp_path, monkeypatch, name):
 def test_damaged_archive_is_not_unpacked(serve, tmp_path):
     body = zip_bytes({"a.wav": bytes(10 ** 5)})
     size = body.rindex(b"PK\x01\x02") + 24  # uncompressed size in the central directory
-    for damaged in (body[:size] + (10).to_bytes(4, "little") + body[size + 4:], b"not a zip", body[:-30]):
+    for content in (body[:size] + (10).to_bytes(4, "little") + body[size + 4:], b"not a zip", body[:-30]):
         with pytest.raises(download.DownloadError, match="not a readable zip"):
-            download.download(serve(damaged), tmp_path / "ravdess", progress=False)
+            download.download(serve(content), tmp_path / "ravdess", progress=False)
         assert [path.name for path in tmp_path.rglob("*")] == [".ravdess.partial", "speech.zip"]
         (tmp_path / ".ravdess.partial" / "speech.zip").unlink()

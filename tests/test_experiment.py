@@ -1,4 +1,4 @@
-"""Experiments: plans, cached runs, custom models, and which clips a run may see."""
+"""Experiments: plans, cached runs, custom models, and the clips used for training and evaluation."""
 
 import json
 import sys
@@ -24,35 +24,35 @@ from ser_utils.features.spectral import functionals
 from ser_utils.models import registry
 
 CHANCE = Run("chance", "speaker-independent", "emotion", seed=0, fold=0)
-BAYES = "sklearn.naive_bayes:GaussianNB"
+GAUSSIAN_NB = "sklearn.naive_bayes:GaussianNB"
 
 
 @pytest.fixture
 def custom_models(tmp_path, monkeypatch):
-    """A module `mine` of models on the path."""
-    path = tmp_path / "mine.py"
+    """A module `my_models` on the path."""
+    path = tmp_path / "my_models.py"
     path.write_text(CUSTOM_MODELS)
     monkeypatch.syspath_prepend(tmp_path)
     yield path
-    sys.modules.pop("mine", None)
+    sys.modules.pop("my_models", None)
 
 
 @pytest.fixture
 def spy(monkeypatch):
-    """A model "spy" that records the clips it is fitted on and those it predicts."""
-    seen = {}
+    """The clips of fit ("train") and predict_proba ("test") of a model "spy"."""
+    inputs = {}
 
     class Spy(DummyClassifier):
         def fit(self, X, y):
-            seen["train"] = X
+            inputs["train"] = X
             return super().fit(np.zeros((len(y), 1)), y)
 
         def predict_proba(self, X):
-            seen["test"] = X
+            inputs["test"] = X
             return super().predict_proba(np.zeros((len(X), 1)))
 
     monkeypatch.setitem(registry.MODELS, "spy", registry.ModelSpec("spy", Spy))
-    return seen
+    return inputs
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def three_corpora(small_features):
     ({}, {"emotion": "sad"}, "1 classes of emotion"),
     ({"target": "gender"}, {"gender": None}, "0 classes of gender"),
 ])
-def test_plan_runs_rejects(two_corpora, arguments, change, message):
+def test_plan_runs_rejects_invalid_arguments_and_labels(two_corpora, arguments, change, message):
     with pytest.raises(ValueError, match=message):
         experiment.plan_runs(**{"models": ["chance"], "clips": two_corpora.clips.assign(**change)} | arguments)
 
@@ -109,9 +109,9 @@ def test_cache_key_changes_with_everything_a_result_depends_on(small_features, c
 
     keys = get_keys()
     assert get_keys() == keys
-    keys.append(experiment.cache_key("mine:Network", small_features))
+    keys.append(experiment.cache_key("my_models:Network", small_features))
     custom_models.write_text(CUSTOM_MODELS + "# edited\n")
-    keys.append(experiment.cache_key("mine:Network", small_features))
+    keys.append(experiment.cache_key("my_models:Network", small_features))
     for name, value in (("RESULTS_VERSION", -1), ("package_versions", lambda: {"numpy": "0"})):
         monkeypatch.setattr(experiment, name, value)
         keys += get_keys()
@@ -139,7 +139,7 @@ def test_execute_run_trains_and_predicts_the_rows_of_the_split(two_corpora, spy,
 @pytest.mark.parametrize(("split", "train_corpora", "test_corpora"), [
     ("cross-corpus", ["a", "b", "c"], [{"b", "c"}, {"a", "c"}, {"a", "b"}]),
     ("leave-one-corpus-out", ["multiple"] * 3, [{"a"}, {"b"}, {"c"}])])
-def test_execute_run_compares_corpora_on_their_common_classes(three_corpora, split, train_corpora, test_corpora):
+def test_execute_run_scores_corpora_on_their_common_classes(three_corpora, split, train_corpora, test_corpora):
     emotions = three_corpora.clips.groupby("corpus")["emotion"].agg(set)
     for fold in range(3):
         run = Run("chance", split, "emotion", 0, fold, "test")
@@ -156,7 +156,7 @@ def test_execute_run_compares_corpora_on_their_common_classes(three_corpora, spl
 
 @settings(max_examples=30, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 99))
-def test_restrict_to_common_classes(data, seed):
+def test_restrict_to_common_classes_renormalizes_probabilities(data, seed):
     names, rng = list(EMOTIONS), np.random.default_rng(seed)
     train = data.draw(st.sets(st.sampled_from(names), min_size=3))
     corpora = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=20)))
@@ -187,7 +187,7 @@ def test_execute_run_equals_scikit_learn(small_features, target):
     split, y = splits.speaker_independent(small_features.clips)[0], splits.get_labels(small_features.clips, target)
     X = functionals(small_features.sequences, registry.N_MFCC)
     expected = make_pipeline(StandardScaler(), GaussianNB()).fit(X[split.train], y[split.train].astype(str))
-    predictions, _ = experiment.execute_run(replace(CHANCE, model=BAYES, target=target), small_features)
+    predictions, _ = experiment.execute_run(replace(CHANCE, model=GAUSSIAN_NB, target=target), small_features)
     np.testing.assert_allclose(predictions[[f"p_{name}" for name in expected.classes_]],
                                expected.predict_proba(X[split.validation]), atol=1e-5)
 
@@ -199,8 +199,8 @@ def test_run_experiment_reuses_valid_cached_runs(run_experiment, tmp_path, monke
     monkeypatch.setattr(experiment, "execute_run", lambda run, data: executed.append(run) or execute_run(run, data))
     again, same_histories = run_experiment(runs)
     assert (executed, same_histories) == ([], histories)
-    [damaged] = (tmp_path / "runs").glob("*-independent_emotion_*.csv.gz")
-    damaged.write_bytes(damaged.read_bytes()[:-20])
+    [path] = (tmp_path / "runs").glob("*-independent_emotion_*.csv.gz")
+    path.write_bytes(path.read_bytes()[:-20])
     next((tmp_path / "runs").glob("*_gender_emotion_*.json.gz")).unlink()
     with pytest.warns(UserWarning, match="damaged"):
         repaired, _ = run_experiment(runs)
@@ -210,14 +210,14 @@ def test_run_experiment_reuses_valid_cached_runs(run_experiment, tmp_path, monke
         pd.testing.assert_frame_equal(repaired[target], first[target])
 
 
-def test_run_experiment_gives_equal_results_in_parallel(run_experiment):
-    runs = [replace(CHANCE, model=BAYES, fold=fold) for fold in (0, 1)]
-    alone, parallel = (run_experiment(runs, str(n_jobs), n_jobs)[0]["emotion"] for n_jobs in (1, 2))
-    pd.testing.assert_frame_equal(alone, parallel, check_exact=True)
+def test_run_experiment_in_parallel_equals_serial_execution(run_experiment):
+    runs = [replace(CHANCE, model=GAUSSIAN_NB, fold=fold) for fold in (0, 1)]
+    serial, parallel = (run_experiment(runs, str(n_jobs), n_jobs)[0]["emotion"] for n_jobs in (1, 2))
+    pd.testing.assert_frame_equal(serial, parallel, check_exact=True)
 
 
 def test_run_experiment_trains_custom_networks(run_experiment, custom_models, tmp_path):
-    run = replace(CHANCE, model="mine:Network")
+    run = replace(CHANCE, model="my_models:Network")
     predictions, histories = run_experiment([run])
     np.testing.assert_allclose(predictions["emotion"].filter(like="p_").sum(axis=1), 1, atol=1e-4)
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "n_parameters"} <= set(histories[run])
@@ -228,6 +228,6 @@ def test_run_experiment_trains_custom_networks(run_experiment, custom_models, tm
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_run_experiment_raises_run_error_with_its_cause(run_experiment, n_jobs):
-    with pytest.raises(experiment.RunError, match=r"fold=9.*IndexError") as caught:
+    with pytest.raises(experiment.RunError, match=r"fold=9.*IndexError") as excinfo:
         run_experiment([replace(CHANCE, fold=9), replace(CHANCE, fold=1)], n_jobs=n_jobs)
-    assert "list index out of range" in str(caught.value.__cause__)
+    assert "list index out of range" in str(excinfo.value.__cause__)

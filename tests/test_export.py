@@ -1,4 +1,4 @@
-"""The exported ONNX graphs against Keras, scikit-learn, features and NumPy."""
+"""Comparison of the exported ONNX graphs with Keras, scikit-learn, ser_utils.features and NumPy."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ def classifier(clips):
 
 
 @pytest.fixture(scope="module")
-def exported(classifier, small_features, tmp_path_factory):
+def onnx_bytes(classifier, small_features, tmp_path_factory):
     """The ONNX file that the training script writes, with the tiny network in place of the deployed one."""
     folder = tmp_path_factory.mktemp("onnx")
     with pytest.MonkeyPatch.context() as patch:
@@ -50,8 +50,8 @@ def exported(classifier, small_features, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def deployed(exported):
-    return OnnxModel(exported)
+def onnx_model(onnx_bytes):
+    return OnnxModel(onnx_bytes)
 
 
 @pytest.fixture(scope="module")
@@ -68,35 +68,35 @@ def predict_keras(classifier, sequence):
 
 
 @pytest.mark.parametrize("n", [None, 1, 255, 256, 2047, 2048, 4800, 7936, 8192, 30000, 60 * 16000])
-def test_onnx_equals_keras(classifier, deployed, reference, clips, n):
+def test_onnx_equals_keras(classifier, onnx_model, reference, clips, n):
     for y in clips if n is None else [np.resize(clips[0][5000:], n)]:
-        output = run(deployed, y)
+        output = run(onnx_model, y)
         np.testing.assert_allclose(output["probabilities"], predict_keras(classifier, mfcc(y)), atol=1e-5)
         np.testing.assert_allclose(output["mfcc"], mfcc(y), atol=2e-3)
         expected = export_onnx.ood_distance(mfcc_dynamics(mfcc(y)), reference)
         assert output["ood_score"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_onnx_batch_equals_single_clips(deployed, clips):
-    batch, one = np.stack([y[:16000] for y in clips[:3]]), np.ones(64, np.float32)
-    inputs = {"waveform": batch, "speaker_scale": one, "speaker_offset": 0 * one}
-    for output, values in zip(deployed.session.get_outputs(), deployed.session.run(None, inputs), strict=True):
-        np.testing.assert_allclose(values, [run(deployed, y)[output.name] for y in batch], atol=1e-4)
+def test_onnx_batch_equals_single_clips(onnx_model, clips):
+    batch, ones = np.stack([y[:16000] for y in clips[:3]]), np.ones(64, np.float32)
+    inputs = {"waveform": batch, "speaker_scale": ones, "speaker_offset": 0 * ones}
+    for output, values in zip(onnx_model.session.get_outputs(), onnx_model.session.run(None, inputs), strict=True):
+        np.testing.assert_allclose(values, [run(onnx_model, y)[output.name] for y in batch], atol=1e-4)
 
 
-def test_onnx_speaker_normalization_equals_match_mean_std(classifier, deployed, clips):
+def test_onnx_speaker_normalization_equals_match_mean_std(classifier, onnx_model, clips):
     source, target = mean_std([mfcc(y) for y in clips[:2]]), mean_std([mfcc(y) for y in clips[2:]])
     scale = target[1] / source[1]
-    output = run(deployed, clips[0], scale, target[0] - source[0] * scale)
+    output = run(onnx_model, clips[0], scale, target[0] - source[0] * scale)
     expected = predict_keras(classifier, match_mean_std(mfcc(clips[0]), source, target))
     np.testing.assert_allclose(output["probabilities"], expected, atol=1e-5)
-    np.testing.assert_array_equal(output["mfcc"], run(deployed, clips[0])["mfcc"])
+    np.testing.assert_array_equal(output["mfcc"], run(onnx_model, clips[0])["mfcc"])
 
 
 def test_inference_model_without_options_equals_classifier(classifier, clips):
     plain = copy.copy(classifier).set_params(normalize_level=False, tta_warps=(0.0,), prior_correction=False)
-    one = np.ones(64, np.float32)
-    output = export_onnx.build_inference_model(plain)([clips[0][None], one, 0 * one])
+    ones = np.ones(64, np.float32)
+    output = export_onnx.build_inference_model(plain)([clips[0][None], ones, 0 * ones])
     assert set(output) == {"probabilities", "mfcc"}
     np.testing.assert_allclose(output["probabilities"], plain.predict_proba([mfcc(clips[0])]), atol=1e-5)
 
@@ -107,8 +107,8 @@ def test_graph_mfcc_equals_features_for_other_configurations(clips, config):
     np.testing.assert_allclose(export_onnx._MFCC(config)(clips[0][None])[0], mfcc(clips[0], config), atol=2e-3)
 
 
-def test_onnx_file_has_standard_operators_named_axes_and_metadata(exported, deployed):
-    model, metadata = onnx.load_from_string(exported), deployed.metadata
+def test_onnx_file_has_standard_operators_named_axes_and_metadata(onnx_bytes, onnx_model):
+    model, metadata = onnx.load_from_string(onnx_bytes), onnx_model.metadata
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     shapes = {value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
               for value in (*model.graph.input, *model.graph.output)}
@@ -122,9 +122,9 @@ def test_onnx_file_has_standard_operators_named_axes_and_metadata(exported, depl
 
 
 def test_export_rejects_fixed_length_and_unaligned_frames(classifier):
-    fixed = SimpleNamespace(network="original_cnn", network_=SimpleNamespace(input_shape=[(None, 216, 1)]))
+    fixed_length = SimpleNamespace(network="original_cnn", network_=SimpleNamespace(input_shape=[(None, 216, 1)]))
     with pytest.raises(ValueError, match="original_cnn"):
-        export_onnx.build_inference_model(fixed)
+        export_onnx.build_inference_model(fixed_length)
     with pytest.raises(ValueError, match="hop_length=300"):
         export_onnx.build_inference_model(classifier, FeatureConfig(hop_length=300))
 
@@ -149,7 +149,7 @@ def test_mfcc_training_script_computes_the_shipped_statistics(ravdess):
 
 
 @pytest.fixture(scope="module")
-def linear():
+def linear_classifiers():
     """Classifiers of three and of two classes, and their input: four layers by mean and SD of five channels."""
     rng = np.random.default_rng(0)
     X = rng.normal(2, 3, (30, 2, 40)).astype(np.float32)
@@ -162,8 +162,8 @@ def export_linear(classifier, path, **options):
     return OnnxModel(path.read_bytes())
 
 
-def test_linear_onnx_equals_scikit_learn(linear, tmp_path):
-    X, classifiers = linear
+def test_linear_onnx_equals_scikit_learn(linear_classifiers, tmp_path):
+    X, classifiers = linear_classifiers
     reference = export_onnx.compute_pca_reference(np.random.default_rng(1).normal(2, 3, (200, 40)))._replace(limit=1.5)
     offset = np.linspace(-1, 1, 40, dtype=np.float32)
     for classifier in classifiers:
@@ -197,8 +197,8 @@ def test_reconstruction_error_equals_inverse_transform():
 def test_shipped_whisper_model_states_its_training_data(target):
     model = load_model("whisper").models[target]
     assert model.metadata["model"] == DEPLOYED["whisper"][target]
-    trained = {text.split(",")[0] for text in model.metadata["training_data"].split("; ")}
-    assert trained == {one.title for one in DATASETS.values() if one.allows_derivatives}
+    training_corpora = {text.split(",")[0] for text in model.metadata["training_data"].split("; ")}
+    assert training_corpora <= {dataset.title for dataset in DATASETS.values() if dataset.allows_derivatives}
     inputs = {value.name: value.shape for value in model.session.get_inputs()}
     assert inputs["statistics"] == ["batch", *whisper.compute_statistics(np.zeros(8000)).reshape(4, 2, 512).shape]
 
@@ -215,6 +215,6 @@ def test_whisper_training_script_computes_the_shipped_calibration():
 
 
 def test_whisper_training_rejects_features_without_open_corpora(small_features, tmp_path):
-    closed = small_features.clips.assign(corpus="tess")
+    clips = small_features.clips.assign(corpus="tess")
     with pytest.raises(ValueError, match="tess"):
-        train_whisper_models.train_and_export("gender", SimpleNamespace(clips=closed), tmp_path)
+        train_whisper_models.train_and_export("gender", SimpleNamespace(clips=clips), tmp_path)

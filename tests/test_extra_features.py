@@ -1,4 +1,4 @@
-"""Extra features of whole clips: alignment by clip name, storage, and openSMILE."""
+"""Additional features per clip: alignment by clip name, storage, and openSMILE functionals."""
 
 import importlib.util
 import shutil
@@ -38,7 +38,7 @@ def test_extra_features_are_those_of_the_trimmed_recordings(samples, folder, sma
     assert features.digest == small_features.digest
     np.testing.assert_array_equal(store.load_features(folder).get_input("length"), expected)
     monkeypatch.setattr(store, "_extract_extra_clip", None)
-    add_length(samples, folder)  # reuses them
+    add_length(samples, folder)  # reuses the stored features
 
 
 def test_extra_features_are_aligned_by_clip_name(folder, small_features):
@@ -78,7 +78,7 @@ def test_joined_features_contain_the_extra_features_of_all_parts(small_features)
     np.testing.assert_array_equal(joined.get_input("a"), np.concatenate([values, 2 * values]))
 
 
-def test_inputs_of_models(small_features):
+def test_get_input_returns_sequences_or_contours_and_names_missing_features(small_features):
     assert [len(sequence) for sequence in small_features.get_input("sequences")] == np.diff(
         small_features.offsets).tolist()
     contours = small_features.get_input("contours")

@@ -19,11 +19,11 @@ RECORDING = SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"
 def test_resynthesize_changes_f0_and_preserves_length_and_rms(condition, shift):
     pytest.importorskip("parselmouth", reason="needs Praat: pip install praat-parselmouth==0.4.7")
     y = audio.trim(audio.load(RECORDING, SR))
-    changed = evaluate_f0_control.resynthesize(y, SR, CONDITIONS[condition][0])
-    assert changed.shape == y.shape
-    assert np.std(changed) == pytest.approx(np.std(y), rel=1e-3)
+    y_changed = evaluate_f0_control.resynthesize(y, SR, CONDITIONS[condition][0])
+    assert y_changed.shape == y.shape
+    assert np.std(y_changed) == pytest.approx(np.std(y), rel=1e-3)
     (median, sd), (new_median, new_sd) = (evaluate_f0_control.measure_f0(*args) for args in (
-        (y, SR), (changed, SR, shift)))
+        (y, SR), (y_changed, SR, shift)))
     assert 12 * np.log2(new_median / median) == pytest.approx(shift, abs=0.5)
     assert new_sd < 0.5 if condition == "flat F0" else new_sd == pytest.approx(sd, rel=0.4)
 
@@ -35,7 +35,7 @@ def test_clips_without_voiced_frames_are_unchanged():
     assert np.isnan(evaluate_f0_control.measure_f0(silence, SR)).all()
 
 
-def test_published_predictions_cover_all_conditions_and_agree_with_those_of_the_model():
+def test_published_predictions_cover_all_conditions_and_reproduce_the_uar_of_the_model():
     predictions = load_predictions("f0_control")
     published = load_predictions("ravdess").query("model == 'cnn_attention' and seed == 0 and "
                                                   "split == 'speaker-independent'")

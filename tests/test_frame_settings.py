@@ -29,4 +29,4 @@ def test_published_frame_settings(ravdess):
     assert table["uar"].between(0.25, 0.8).all()
     X = features.functionals(ravdess.sequences, N_MFCC)
     published = table.query("window_ms == 64 and hop_ms == 16")["uar"]  # from recordings, without quantization
-    np.testing.assert_allclose(published, compare_frame_settings.validation_uar(X, ravdess.clips), atol=0.03)
+    np.testing.assert_allclose(published, compare_frame_settings.compute_validation_uar(X, ravdess.clips), atol=0.03)

@@ -105,14 +105,14 @@ def encode(example):
 def write_input(folder, example):
     """Write one input to an empty folder. Returns its path."""
     folder.mkdir(parents=True)
-    path, hidden, kind = folder / os.fsdecode(example["name"]), folder / "hidden", example["type"]
+    path, target, kind = folder / os.fsdecode(example["name"]), folder / "target", example["type"]
     if kind == "folder":
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
     else:
         if "link" in kind or kind == "loop":
-            path.symlink_to(path if kind == "loop" else hidden)
+            path.symlink_to(path if kind == "loop" else target)
         if kind not in ("broken link", "loop"):
             path.write_bytes(encode(example))  # through the link, if it is one
         if kind == "unreadable":
@@ -152,7 +152,7 @@ def process_file(path):
 
 
 def check_batch(folder, expected, n_jobs, run_cli):
-    """Valid recordings have the same features beside malformed files, each of which is reported on one line."""
+    """Valid recordings have the same features beside malformed files, each reported on one line."""
     for name, path in VALID.items():
         shutil.copy(path, folder / "neutral" / name)
     status, _, stderr = run_cli("extract", folder, "--dataset", "custom", "--no-f0", "--out", folder / "features",
@@ -169,30 +169,30 @@ def check_batch(folder, expected, n_jobs, run_cli):
         np.testing.assert_array_equal(features.sequences[row], sequence)
 
 
-def summarize(answers):
-    reasons = Counter(re.sub(r"\d[\d.]*", "…", outcome.removeprefix("rejected: "))[:60] for outcome, *_ in answers)
-    return {"n_inputs": len(answers), "n_accepted": reasons.pop("accepted", 0), "n_rejected": sum(reasons.values()),
-            "n_reasons": len(reasons), "max_seconds": round(max(answer[2] for answer in answers), 2),
-            "max_memory_mb": round(max(answer[3] for answer in answers)), "n_tracebacks_or_hangs": 0}
+def summarize(results):
+    reasons = Counter(re.sub(r"\d[\d.]*", "…", outcome.removeprefix("rejected: "))[:60] for outcome, *_ in results)
+    return {"n_inputs": len(results), "n_accepted": reasons.pop("accepted", 0), "n_rejected": sum(reasons.values()),
+            "n_reasons": len(reasons), "max_seconds": round(max(result[2] for result in results), 2),
+            "max_memory_mb": round(max(result[3] for result in results)), "n_tracebacks_or_hangs": 0}
 
 
 @pytest.mark.parametrize(("n_inputs", "n_jobs"), [(20, 1), pytest.param(N_INPUTS, 2, marks=pytest.mark.slow)])
 def test_malformed_files_are_accepted_or_rejected_with_a_reason(n_inputs, n_jobs, tmp_path, small_features, run_cli):
-    answers = []
+    results = []
 
     @seed(0)
     @settings(max_examples=n_inputs, deadline=None, database=None, phases=[Phase.generate],
               suppress_health_check=list(HealthCheck))
     @given(INPUTS)
     def check(example):
-        path = write_input(tmp_path / f"batch_{len(answers) // BATCH_SIZE}" / "neutral" / f"{len(answers)}", example)
+        path = write_input(tmp_path / f"batch_{len(results) // BATCH_SIZE}" / "neutral" / f"{len(results)}", example)
         try:
-            answers.append(pool.apply_async(process_file, (path,)).get(TIMEOUT))
+            results.append(pool.apply_async(process_file, (path,)).get(TIMEOUT))
         except multiprocessing.TimeoutError:
             raise AssertionError(f"{example}: the process hangs or crashed") from None
-        for outcome in answers[-1][:2]:
+        for outcome in results[-1][:2]:
             assert outcome == "accepted" or outcome.startswith("rejected: "), f"{example}: {outcome}"
-        assert answers[-1][3] < MAX_MEMORY, example
+        assert results[-1][3] < MAX_MEMORY, example
 
     with multiprocessing.get_context("spawn").Pool(1) as pool:  # so that a hang or crash is attributed to its file
         check()
@@ -201,9 +201,9 @@ def test_malformed_files_are_accepted_or_rejected_with_a_reason(n_inputs, n_jobs
     for folder in tmp_path.glob("batch_*"):
         check_batch(folder, expected, n_jobs, run_cli)
     if n_inputs >= 50:
-        summary = summarize(answers)
+        summary = summarize(results)
         assert summary["n_inputs"] >= n_inputs
-        assert 0.1 < summary["n_accepted"] / summary["n_inputs"] < 0.9  # else the inputs are too regular, or too broken
+        assert 0.1 < summary["n_accepted"] / summary["n_inputs"] < 0.9  # otherwise too few or too many are malformed
         record("fuzzing", summary)
 
 

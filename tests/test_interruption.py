@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 N_KILLS = int(os.environ.get("SER_KILLS", "12"))
 MODEL = "my_models:Network" if N_KILLS > 12 else "my_models:Regression"
-COMMANDS = ["extract", "evaluate", "evaluate --test", "download", "report"]
+COMMANDS = ["extract", "evaluate", "evaluate --test", "download"]
 DOWNLOAD = """
 import sys
 from dataclasses import replace
@@ -104,8 +104,7 @@ def cases(tmp_path_factory, archive_url):
     for name, before, arguments in (
             ("extract", "initial", extract),
             ("evaluate", "extract", evaluate), ("evaluate --test", "extract", [*evaluate, "--test"]),
-            ("download", "initial", ["-c", DOWNLOAD, *archive_url]),
-            ("report", "evaluate", [str(ROOT / "scripts" / "build_report.py"), "--index-only"])):
+            ("download", "initial", ["-c", DOWNLOAD, *archive_url])):
         folder, start = shutil.copytree(base / before, base / name), time.perf_counter()
         status, messages = run(folder, arguments)
         assert status == 0, f"{name}: {messages}"
@@ -117,7 +116,7 @@ def cases(tmp_path_factory, archive_url):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_rerun_after_a_kill_gives_the_undisturbed_files(name, cases, tmp_path):
     arguments, before, expected, duration = cases[name]
-    rng, n_kills, n_tries, n_planned = random.Random(name), 0, 0, N_KILLS // (12 if name == "report" else 4)
+    rng, n_kills, n_tries, n_planned = random.Random(name), 0, 0, N_KILLS // 4
     while n_kills < n_planned and n_tries < 3 * n_planned:  # a process may end before its kill
         folder = shutil.copytree(before, tmp_path / f"{n_tries}")
         for delay in [rng.uniform(0.05, 1) * duration for _ in range(min(3, n_planned - n_kills))]:
@@ -129,8 +128,7 @@ def test_rerun_after_a_kill_gives_the_undisturbed_files(name, cases, tmp_path):
                 kill(process)
                 n_kills += 1
             files = read_files(folder)
-            if name != "report":  # always written again from the start
-                assert all(files[path] == expected[path] for path in files), "an incomplete file"
+            assert all(files[path] == expected[path] for path in files), "an incomplete file"
         status, messages = run(folder, arguments)
         assert status == 0 or (name == "download" and "not empty" in messages), messages
         assert read_files(folder) == expected
@@ -146,11 +144,10 @@ def test_full_disk_is_reported_and_a_rerun_completes(name, cases, tmp_path):
     status, messages = run(folder, arguments,
                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert status not in (0, -signal.SIGXFSZ), messages
-    if name != "report":  # a script for maintainers, which may show a traceback
-        assert messages.splitlines()[-1].startswith("error: "), messages
-        assert "free disk space" in messages
-        assert "Traceback" not in messages
-        assert all(content == expected[path] for path, content in read_files(folder).items())
+    assert messages.splitlines()[-1].startswith("error: "), messages
+    assert "free disk space" in messages
+    assert "Traceback" not in messages
+    assert all(content == expected[path] for path, content in read_files(folder).items())
     assert run(folder, arguments)[0] == 0
     assert read_files(folder) == expected
 

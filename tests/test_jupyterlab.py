@@ -1,4 +1,4 @@
-"""The notebooks in JupyterLab in Chromium: all cells run, players sound, files stay unchanged, no other host."""
+"""The notebooks in JupyterLab in Chromium: cells run, audio loads, files stay unchanged, no other host."""
 
 import pytest
 
@@ -34,7 +34,7 @@ FIGURE = "document.querySelector('.jupyter-widgets.widget-output img')?.src"
 
 
 def check_widget(page, selector, change):
-    """Change the first widget of a kind; the figure below it must be drawn again."""
+    """Change the first widget of a kind; the figure below it must change."""
     assert page.evaluate(SCROLL_TO_WIDGET, selector) >= 0
     page.wait_for_function(f"() => {FIGURE}")
     before = page.evaluate(f"() => {FIGURE}")
@@ -53,7 +53,7 @@ def open_notebook(lab, chromium, name=None):
     return page, requests
 
 
-def test_first_notebook_opens_with_roadmap_and_sound_and_saving_leaves_it_unchanged(lab, chromium):
+def test_first_notebook_loads_roadmap_and_audio_and_is_unchanged_by_saving(lab, chromium):
     path = lab[2] / "notebooks" / "01_data_exploration.ipynb"
     page, _ = open_notebook(lab, chromium)
     content = path.read_bytes()

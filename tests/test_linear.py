@@ -1,4 +1,4 @@
-"""Logistic regression on Whisper statistics: copies, weights, and its protocols."""
+"""Logistic regression on Whisper statistics: distorted copies, sample weights, splits and speaker adaptation."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def test_fit_equals_scikit_learn_on_stacked_copies(copies):
         model.fit(copies[:, 0], LABELS)
 
 
-def test_only_the_first_copy_is_predicted(copies):
+def test_predict_proba_uses_the_first_copy_only(copies):
     model = AdaptiveLogisticRegression().fit(copies, LABELS)
     np.testing.assert_array_equal(model.predict_proba(copies), model.predict_proba(copies[:, :1]))
     assert clone(model).get_params() == model.get_params()
@@ -61,10 +61,10 @@ def test_deployment_splits_train_on_open_corpora_without_test_speakers():
             for corpus in ("ravdess", "ravdess-song", "emodb", "tess") for speaker in range(1, 25)
             for emotion in ("sad", "happy", "bored" if corpus == "emodb" else "calm")]
     clips = pd.DataFrame(rows)
-    left_out = {clips["corpus"].iloc[fold.test[0]]: set(clips["corpus"].iloc[fold.train])
-                for fold in splits.SPLITS["leave-one-corpus-out-open"](clips)}
-    assert left_out == {"emodb": {"ravdess", "ravdess-song"}, "ravdess": {"emodb"}, "ravdess-song": {"emodb"},
-                        "tess": {"emodb", "ravdess", "ravdess-song"}}
+    training_corpora = {clips["corpus"].iloc[fold.test[0]]: set(clips["corpus"].iloc[fold.train])
+                        for fold in splits.SPLITS["leave-one-corpus-out-open"](clips)}
+    assert training_corpora == {"emodb": {"ravdess", "ravdess-song"}, "ravdess": {"emodb"}, "ravdess-song": {"emodb"},
+                                "tess": {"emodb", "ravdess", "ravdess-song"}}
     for fold in splits.SPLITS["speaker-independent-multi-corpus"](clips):
         train, test = clips.iloc[fold.train], clips.iloc[[*fold.validation, *fold.test]]
         assert not set(train["speaker"]) & set(test["speaker"])
@@ -92,7 +92,7 @@ def test_adaptation_moves_neutral_clips_to_the_neutral_mean():
     half = AdaptiveLogisticRegression().fit(X, y, speakers=speakers).adapt(*neutral, *neutral)
     np.testing.assert_allclose(half, (adapted + neutral[0]) / 2, atol=1e-5)
     unadapted = AdaptiveLogisticRegression().fit(X, y)
-    with pytest.raises(ValueError, match="fit got no speakers"):
+    with pytest.raises(ValueError, match="no neutral or calm clip of a known speaker"):
         unadapted.adapt(X, speakers, *neutral)
     with pytest.raises(ValueError, match="speaker c has no neutral clip"):
         model.adapt(X, speakers, X[:16], speakers[:16])
@@ -109,12 +109,12 @@ def test_adapted_copies_are_used_for_training(copies):
     assert expected.neutral_mean_ is None
 
 
-def test_enrollment_clips_are_not_tested():
+def test_enrollment_clips_are_excluded_from_the_test_set():
     clips = pd.DataFrame({"speaker": np.repeat(["a", "b", "c"], 20), "emotion": ["neutral", "sad"] * 25 + ["sad"] * 10,
                           "gender": "female", "corpus": "x"})
     plain = [splits.Split(0, np.arange(20), np.empty(0, int), np.arange(20, 60))]
     [fold] = splits.enroll_test_speakers(clips, split=lambda clips, target, seed: plain)
-    enrolled = clips.iloc[fold.norm_index]
-    assert enrolled.groupby("speaker").size().to_dict() == {"b": 5, "c": 2}  # c has five neutral clips
-    assert set(enrolled["emotion"]) == {"neutral"}
+    enrollment_clips = clips.iloc[fold.norm_index]
+    assert enrollment_clips.groupby("speaker").size().to_dict() == {"b": 5, "c": 2}  # c has five neutral clips
+    assert set(enrollment_clips["emotion"]) == {"neutral"}
     assert set(fold.test) == set(range(20, 60)) - set(fold.norm_index)

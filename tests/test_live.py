@@ -51,7 +51,7 @@ def test_predict_reproduces_the_shipped_mfcc_models(samples, name):
 @pytest.mark.parametrize(("suffix", "sr", "n_channels", "atol"), [
     ("wav", 16000, 1, 1e-3), ("wav", 96000, 2, 0.05), ("flac", 44100, 6, 0.05), ("ogg", 48000, 2, 0.25),
     ("mp3", 44100, 1, 0.25), ("wav", 8000, 1, 1)])  # half of the spectrum is missing at 8 kHz
-def test_predict_formats_rates_and_channels(tmp_path, suffix, sr, n_channels, atol):
+def test_predict_is_consistent_across_formats_rates_and_channels(tmp_path, suffix, sr, n_channels, atol):
     path = tmp_path / f"speech.{suffix}"
     soundfile.write(path, np.repeat(audio.resample(SPEECH, 16000, sr)[:, None], n_channels, axis=1), sr)
     prediction, expected = predict(path), predict(SPEECH, 16000)
@@ -71,7 +71,7 @@ def test_predict_does_not_depend_on_type_scale_or_offset(model, atol):
 @given(duration=st.floats(0.001, 10), sr=st.sampled_from([4000, 8000, 11025, 44100, 192000]),
        n_channels=st.integers(1, 3), dtype=st.sampled_from(["int16", "uint8", "float32", "float64"]),
        gain=st.floats(0, 2), seed=st.integers(0, 9))
-def test_predict_any_samples(duration, sr, n_channels, dtype, gain, seed):
+def test_predict_of_any_samples_returns_probabilities_or_warnings(duration, sr, n_channels, dtype, gain, seed):
     rng, n = np.random.default_rng(seed), max(n_channels, int(duration * sr))
     t = np.arange(n)[:, None] / sr
     y = np.clip(gain * (np.sin(2 * np.pi * 150 * t) * np.sin(7 * t) + rng.normal(0, 0.05, (n, n_channels))), -1, 1)
@@ -94,7 +94,7 @@ def test_predict_any_samples(duration, sr, n_channels, dtype, gain, seed):
     ((np.full(9000, np.nan), 16000), "NaN"), ((np.zeros(9000), 16000, np.ones((2, 40))), r"\(2, 40\)"),
     ((np.zeros(9000), 16000, np.ones(64), "mfcc"), r"\(64,\).*'mfcc'"),
     ((np.zeros(9000), 16000, None, "cnn"), "'cnn'"), ((np.zeros(9000), 16000, np.full(4096, np.nan)), "NaN")])
-def test_predict_rejects_bad_samples_and_statistics(arguments, message):
+def test_predict_rejects_invalid_samples_and_statistics(arguments, message):
     with pytest.raises(ValueError, match=message):
         predict(*arguments)
 
@@ -107,7 +107,7 @@ def test_predict_rejects_bad_samples_and_statistics(arguments, message):
     ("clipped", np.stack([np.clip(40 * SPEECH, -1, 1), 0 * SPEECH], axis=1), True),
     ("out of distribution", NOISE, True), ("out of distribution", np.sin(np.arange(32000) / 5), True),
     (None, SPEECH * 0.99 / np.abs(SPEECH).max(), True)])
-def test_predict_warns(tmp_path, warning, y, has_prediction):
+def test_predict_warns_about_unsuitable_recordings(tmp_path, warning, y, has_prediction):
     soundfile.write(tmp_path / "a.wav", y, 16000, subtype="FLOAT")
     prediction = predict(tmp_path / "a.wav")
     assert prediction == predict(y, 16000) | {"file": prediction["file"]}
@@ -124,7 +124,7 @@ def test_predict_rejects_truncated_files(tmp_path, suffix):
         predict(path)
 
 
-def test_predict_long_recordings_in_segments(tmp_path):
+def test_predict_divides_long_recordings_into_segments(tmp_path):
     y = np.concatenate([np.concatenate([SPEECH, np.zeros(32000, np.float32)])] * 6)
     soundfile.write(tmp_path / "long.wav", y, 16000, subtype="FLOAT")
     prediction = predict(tmp_path / "long.wav")
@@ -157,16 +157,16 @@ def test_predict_weights_segments_by_speech_duration():
     np.testing.assert_allclose(list(predict(y, 16000)["probabilities"].values()), p, atol=1e-4)
 
 
-def test_predict_long_files_in_bounded_memory(tmp_path):
+def test_predict_reads_long_files_in_bounded_memory(tmp_path):
     minute = np.resize(SPEECH, 8000 * 60)
     soundfile.write(tmp_path / "short.wav", minute, 8000)
     soundfile.write(tmp_path / "long.wav", np.concatenate([*[minute] * 3, np.zeros(8000 * 720)]), 8000)
     code = """import ser_utils
 for name in ("short.wav", "long.wav"):
     print(len(ser_utils.predict(name)["windows"]), open("/proc/self/status").read().split("VmHWM:")[1].split()[0])"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)})
-    _, before, n_windows, after = map(int, done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+                             env=os.environ | {"PYTHONPATH": str(ROOT)})
+    _, before, n_windows, after = map(int, process.stdout.split())
     assert n_windows == 90
     assert after - before < 8 * 1024  # kB; the samples alone would be 57,600 as float32 at 16 kHz
 
@@ -204,9 +204,9 @@ def test_load_model_rejects_missing_and_altered_files(tmp_path, monkeypatch, mod
     monkeypatch.setattr(deployed, "MODELS_FOLDER", shutil.copytree(ROOT / "models", tmp_path / "models"))
     path = tmp_path / "models" / name
     path.unlink() if is_missing else path.write_bytes(path.read_bytes() + b"0")
-    with pytest.raises(IntegrityError, match=rf"{tmp_path}.*git checkout") as caught:
+    with pytest.raises(IntegrityError, match=rf"{tmp_path}.*git checkout") as excinfo:
         deployed._load.__wrapped__(model)  # without the cache
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(excinfo.value)
 
 
 @pytest.mark.parametrize("condition", distortions.CONDITIONS)

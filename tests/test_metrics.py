@@ -13,7 +13,7 @@ from ser_utils.evaluation import metrics
 
 
 def make_predictions(n_clips=96, n_seeds=2, target="emotion", seed=0, model="m", split="speaker-independent"):
-    """A predictions table of seven speakers and five folds with better than chance probabilities."""
+    """A predictions table of seven speakers and five folds with probabilities better than chance."""
     rng = np.random.default_rng(seed)
     classes = np.array({"emotion": EMOTIONS, "gender_emotion": GENDER_EMOTIONS, "gender": GENDERS}[target])
     label = classes[np.arange(n_clips) % len(classes)]
@@ -30,7 +30,7 @@ def make_predictions(n_clips=96, n_seeds=2, target="emotion", seed=0, model="m",
 
 @settings(max_examples=30, deadline=None)
 @given(n_clips=st.integers(1, 200), seed=st.integers(0, 999))
-def test_confusion_matrix_and_recalls_are_those_of_scikit_learn(n_clips, seed):
+def test_confusion_matrix_and_recalls_equal_scikit_learn(n_clips, seed):
     table = make_predictions(n_clips, n_seeds=1, seed=seed)
     predicted = metrics.get_predicted_labels(table)
     assert (predicted == table.filter(like="p_").idxmax(axis=1).str.removeprefix("p_")).all()
@@ -54,7 +54,7 @@ def test_get_class_names_leaves_out_incomplete_columns():
 
 
 @pytest.mark.parametrize("missing_folds", [False, True])  # True: the second seed has the first fold only
-def test_summarize_agrees_with_scikit_learn(missing_folds):
+def test_summarize_equals_scikit_learn(missing_folds):
     table = make_predictions()
     table = table[(table["seed"] == 0) | (table["fold"] == 0) | (not missing_folds)]
     [summary] = metrics.summarize(table.sample(frac=1, random_state=0)).to_dict("records")
@@ -73,7 +73,7 @@ def test_summarize_agrees_with_scikit_learn(missing_folds):
     assert summary["ci_low"] < summary["uar"] < summary["ci_high"]
 
 
-def test_bootstrap_ci_is_that_of_resampled_speakers():
+def test_bootstrap_ci_resamples_speakers():
     table = make_predictions(160)
     weights = np.random.default_rng(0).multinomial(7, np.full(7, 1 / 7), size=100)
     by_speaker = [part for _, part in table.groupby("speaker")]
@@ -94,7 +94,7 @@ def test_summarize_gives_intervals_for_unseen_speakers_only(split, n_speakers, h
     assert metrics.summarize(table)["ci_low"].notna().item() == has_interval
 
 
-def test_gender_accuracy_is_that_of_the_most_probable_class():
+def test_gender_accuracy_uses_the_most_probable_class():
     table = make_predictions(target="gender_emotion", n_seeds=1)
     is_female = table.filter(like="p_").to_numpy().argmax(axis=1) < 5
     expected = is_female == table["label"].str.startswith("female")
@@ -115,17 +115,8 @@ def test_add_ensemble_averages_the_probabilities_that_all_members_have():
     pd.testing.assert_frame_equal(metrics.add_ensemble(table[:100]), table[:100])  # one model only
 
 
-def test_sample_predictions_draws_rows_of_the_table():
-    table = make_predictions(n_seeds=1)
-    sample = metrics.sample_predictions(table, n=10, seed=1)
-    rows = table.set_index("clip").loc[sample["clip"].unique()]
-    assert (len(rows), sample["label"].tolist()) == (10, rows["label"].tolist())
-    assert sample["predicted"].tolist() == metrics.get_predicted_labels(rows).tolist()
-    np.testing.assert_array_equal(sample["probability"], rows.filter(like="p_").max(axis=1).round(2))
-
-
 def test_fit_temperature_matches_confidence_to_accuracy():
-    # confidence 0.9 at an accuracy of 0.8: the best temperature maps the one to the other
+    # confidence 0.9 at an accuracy of 0.8: the optimal temperature maps 0.9 to 0.8
     p, y_index = np.tile([0.9, 0.1], (100, 1)), (np.arange(100) >= 80).astype(int)
     assert metrics.fit_temperature(p, y_index) == pytest.approx(logit(0.9) / logit(0.8), abs=1e-4)
 
@@ -133,6 +124,6 @@ def test_fit_temperature_matches_confidence_to_accuracy():
 @pytest.mark.parametrize(("n_bins", "expected"), [
     (10, 3 / 4 * abs(0.65 - 1 / 3)),  # 0.6-0.7: confidence 0.65, one of three correct; 0.9-1.0: one of one
     (1, abs((0.62 + 0.65 + 0.68 + 1) / 4 - 1 / 2))])
-def test_expected_calibration_error_by_hand(n_bins, expected):
+def test_expected_calibration_error_equals_values_computed_by_hand(n_bins, expected):
     p = np.array([[0.62, 0.38], [0.65, 0.35], [0.32, 0.68], [1.0, 0.0]])
     assert metrics.expected_calibration_error(p, np.array([0, 1, 0, 0]), n_bins) == pytest.approx(expected)

@@ -28,7 +28,7 @@ ARCHITECTURES = {name: (name, params) for name, params in NETWORK_PARAMS.items()
 
 
 def make_clips(n_clips=24, seed=0):
-    """Clips of three classes that differ in mean level and modulation frequency; half of them are "sad"."""
+    """Clips of three classes that differ in mean and modulation frequency; half of them are "sad"."""
     rng = np.random.default_rng(seed)
     X, y = [], []
     for row in range(n_clips):
@@ -51,7 +51,7 @@ def clips():
 
 
 @pytest.fixture(scope="module")
-def fitted(clips):
+def trained_tdnn(clips):
     """A trained TDNN."""
     return make_classifier("tdnn", epochs=12, learning_rate=3e-3, network_kwargs={"width": WIDTH},
                            augment=Augment(0.1, 0.1, 3.0, 8, 0.2)).fit(*clips)
@@ -80,7 +80,7 @@ def test_predict_proba_is_invariant_to_padding_and_batch(architecture, lengths, 
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("training", [False, True])  # True: with the batch's statistics
+@pytest.mark.parametrize("training", [False, True])  # True: batch statistics
 def test_network_ignores_values_on_padding(architecture, clips, training):
     x, mask = architecture.prepare(clips[0][:4])
     expected = architecture.network_([x, mask], training=training).numpy()
@@ -89,7 +89,7 @@ def test_network_ignores_values_on_padding(architecture, clips, training):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_last_output_of_lstm_is_that_of_the_last_frame_before_the_padding(bidirectional):
+def test_last_output_of_lstm_ignores_padding(bidirectional):
     from ser_utils.models.networks import lstm
 
     network = lstm(WIDTH, 3, units=8, bidirectional=bidirectional, pooling="last")
@@ -98,54 +98,54 @@ def test_last_output_of_lstm_is_that_of_the_last_frame_before_the_padding(bidire
     np.testing.assert_allclose(network(pad_sequences(X, 64)), unpadded, atol=1e-6)
 
 
-def test_fit_separates_classes(fitted):
+def test_fit_separates_classes(trained_tdnn):
     X_test, y_test = make_clips(32, seed=1)
-    assert (fitted.predict(X_test) == y_test).mean() > 0.8
-    assert fitted.history_["loss"][-1] < fitted.history_["loss"][0]
+    assert (trained_tdnn.predict(X_test) == y_test).mean() > 0.8
+    assert trained_tdnn.history_["loss"][-1] < trained_tdnn.history_["loss"][0]
 
 
-def test_fit_depends_on_random_state_and_not_on_validation_data(fitted, clips):
-    same = clone(fitted).fit(*clips, validation_data=make_clips(9, seed=5))
-    for expected, weight in zip(fitted.network_.get_weights(), same.network_.get_weights(), strict=True):
+def test_fit_depends_on_random_state_and_not_on_validation_data(trained_tdnn, clips):
+    same = clone(trained_tdnn).fit(*clips, validation_data=make_clips(9, seed=5))
+    for expected, weight in zip(trained_tdnn.network_.get_weights(), same.network_.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
-    assert same.history_["loss"] == fitted.history_["loss"]
+    assert same.history_["loss"] == trained_tdnn.history_["loss"]
     assert len(same.history_["val_accuracy"]) == 12
-    other = clone(fitted).set_params(random_state=1).fit(*clips)
-    assert np.abs(other.predict_proba(clips[0]) - fitted.predict_proba(clips[0])).max() > 1e-3
+    other = clone(trained_tdnn).set_params(random_state=1).fit(*clips)
+    assert np.abs(other.predict_proba(clips[0]) - trained_tdnn.predict_proba(clips[0])).max() > 1e-3
 
 
-def test_standardize_uses_training_frames_only(fitted, clips):
+def test_standardize_uses_training_frames_only(trained_tdnn, clips):
     frames = np.concatenate(clips[0])
-    fitted.predict_proba([x + 100 for x in clips[0]])
-    np.testing.assert_allclose(fitted.mean_, frames.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(fitted.scale_, frames.std(axis=0), rtol=1e-5)
-    x, mask = fitted.prepare(clips[0])
+    trained_tdnn.predict_proba([x + 100 for x in clips[0]])
+    np.testing.assert_allclose(trained_tdnn.mean_, frames.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(trained_tdnn.scale_, frames.std(axis=0), rtol=1e-5)
+    x, mask = trained_tdnn.prepare(clips[0])
     np.testing.assert_allclose(x[mask[..., 0] > 0].std(axis=0), 1, atol=1e-4)
 
 
-def with_params(fitted, **params):
-    """The same trained network with other parameters of prediction."""
-    return pickle.loads(pickle.dumps(fitted)).set_params(**params)
+def with_params(classifier, **params):
+    """A copy of a trained classifier with other parameters for prediction."""
+    return pickle.loads(pickle.dumps(classifier)).set_params(**params)
 
 
-def test_prior_correction_divides_by_class_frequencies(fitted, clips):
-    expected = with_params(fitted, prior_correction=False).predict_proba(clips[0]) / [0.25, 0.25, 0.5]
+def test_prior_correction_divides_by_class_frequencies(trained_tdnn, clips):
+    expected = with_params(trained_tdnn, prior_correction=False).predict_proba(clips[0]) / [0.25, 0.25, 0.5]
     expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(fitted.predict_proba(clips[0]), expected, rtol=1e-4)
+    np.testing.assert_allclose(trained_tdnn.predict_proba(clips[0]), expected, rtol=1e-4)
 
 
-def test_tta_warps_average_probabilities(fitted, clips):
-    X, plain = clips[0], with_params(fitted, prior_correction=False)
-    averaged = with_params(plain, tta_warps=(0.0, 0.1)).predict_proba(X)
-    warped = plain.predict_proba([vtlp(x, 0.1) for x in X])
-    assert np.abs(warped - plain.predict_proba(X)).max() > 1e-4
-    np.testing.assert_allclose(averaged, (plain.predict_proba(X) + warped) / 2, atol=1e-6)
+def test_tta_warps_average_probabilities(trained_tdnn, clips):
+    X, plain = clips[0], with_params(trained_tdnn, prior_correction=False)
+    p_average = with_params(plain, tta_warps=(0.0, 0.1)).predict_proba(X)
+    p_warped = plain.predict_proba([vtlp(x, 0.1) for x in X])
+    assert np.abs(p_warped - plain.predict_proba(X)).max() > 1e-4
+    np.testing.assert_allclose(p_average, (plain.predict_proba(X) + p_warped) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("normalize_level", [False, True])
-def test_normalize_level_makes_predictions_invariant_to_gain(fitted, clips, normalize_level):
-    model, louder = with_params(fitted, normalize_level=normalize_level), 5 * np.eye(1, WIDTH, dtype=np.float32)
-    difference = np.abs(model.predict_proba([x + louder for x in clips[0]]) - model.predict_proba(clips[0])).max()
+def test_normalize_level_makes_predictions_invariant_to_gain(trained_tdnn, clips, normalize_level):
+    model, gain = with_params(trained_tdnn, normalize_level=normalize_level), 5 * np.eye(1, WIDTH, dtype=np.float32)
+    difference = np.abs(model.predict_proba([x + gain for x in clips[0]]) - model.predict_proba(clips[0])).max()
     assert (difference < 1e-4) == normalize_level
 
 
@@ -157,11 +157,11 @@ def test_cross_val_predict_in_pipeline(clips, cv, n_jobs):
     np.testing.assert_allclose(proba @ np.ones(3), np.ones(24), atol=1e-5)
 
 
-def test_network_accepts_function(clips):
+def test_classifier_accepts_a_function_as_network(clips):
     from ser_utils.models.networks import mlp
 
-    named, function = (make_classifier(network).fit(*clips).predict_proba(clips[0]) for network in ("mlp", mlp))
-    np.testing.assert_array_equal(function, named)
+    by_name, by_function = (make_classifier(network).fit(*clips).predict_proba(clips[0]) for network in ("mlp", mlp))
+    np.testing.assert_array_equal(by_function, by_name)
 
 
 @pytest.mark.parametrize(("change", "params", "message"), [
@@ -174,12 +174,12 @@ def test_network_accepts_function(clips):
     (lambda X, y: (X, y), {"network": "transformer"}, "network='transformer'"),
     (lambda X, y: (X, y), {"optimizer": "sgd"}, "optimizer='sgd'"),
 ])
-def test_fit_rejects(clips, change, params, message):
+def test_fit_rejects_invalid_input_and_parameters(clips, change, params, message):
     with pytest.raises(ValueError, match=message):
         make_classifier(**params).fit(*change(*clips))
 
 
-def test_original_cnn_layers_and_fixed_length():
+def test_original_cnn_has_the_original_layers_and_pads_short_clips():
     X = list(np.random.default_rng(0).normal(size=(20, 216, 1)).astype(np.float32))
     model = get_model("original_cnn").build(0).set_params(epochs=0).fit(X, np.arange(20) % 10)
     names = ("filters", "rate", "units", "pool_size")
@@ -212,7 +212,7 @@ def test_masked_mean_and_functionals_match_numpy():
     rng = np.random.default_rng(0)
     X = [rng.normal(3, 2, size=(n_frames, 5)).astype(np.float32) for n_frames in (1, 2, 20, 33)]
     x, mask = pad_sequences(X)
-    x = np.where(mask > 0, x, 1e3).astype(np.float32)  # a prediction must not depend on the padding
+    x = np.where(mask > 0, x, 1e3).astype(np.float32)  # the result must not depend on the padding
     np.testing.assert_allclose(masked_mean(x, mask), [clip.mean(axis=0) for clip in X], rtol=1e-5)
     changes = [np.square(np.diff(clip, axis=0)).sum(axis=0) / max(1, len(clip) - 1) for clip in X]
     expected = [np.concatenate([clip.mean(axis=0), np.sqrt(clip.var(axis=0) + EPSILON), np.sqrt(change + EPSILON)])
@@ -235,7 +235,7 @@ def test_attentive_pooling_matches_numpy():
 
 
 @pytest.mark.parametrize(("base", "last"), [("cnn", "cnn_attention"), ("lstm", "crnn")])
-def test_ablations_lead_from_a_plain_to_a_strong_network(base, last):
+def test_ablation_steps_lead_from_the_baseline_to_the_full_network(base, last):
     names = [base, *(name for name in ABLATIONS if name.startswith(f"{base}+"))]
     assert [name.rpartition("+")[0] for name in names] == ["", *names[:-1]]
     steps = [get_model(name).build(seed=3) for name in names]
@@ -243,21 +243,22 @@ def test_ablations_lead_from_a_plain_to_a_strong_network(base, last):
         assert repr(before) != repr(after)
         assert after.tta_warps == before.tta_warps == (0.0,)
     X, y = [np.ones((8, 64), np.float32)] * 2, ["calm", "sad"]
-    final, strong = (model.set_params(epochs=0).fit(X, y)
-                     for model in (steps[-1].set_params(tta_warps=TTA_WARPS), get_model(last).build(seed=3)))
-    same = {"network": None, "network_kwargs": None}  # two names of one network
-    assert repr(clone(final).set_params(**same)) == repr(clone(strong).set_params(**same))
-    assert final.network_.to_json() == strong.network_.to_json()
+    last_step, full_network = (model.set_params(epochs=0).fit(X, y)
+                               for model in (steps[-1].set_params(tta_warps=TTA_WARPS), get_model(last).build(seed=3)))
+    without_network = {"network": None, "network_kwargs": None}  # compared by its layers
+    assert repr(clone(last_step).set_params(**without_network)) == repr(
+        clone(full_network).set_params(**without_network))
+    assert last_step.network_.to_json() == full_network.network_.to_json()
 
 
 @pytest.mark.parametrize("name", [name for name in ABLATIONS if not name.startswith("svm+")])
-def test_networks_of_ablations_accept_their_arguments(name):
+def test_ablation_networks_accept_their_arguments(name):
     X = [np.zeros((8, 64), np.float32)] * 2
     model = get_model(name).build(0).set_params(epochs=0).fit(X, ["calm", "sad"])
     assert model.predict_proba(X).shape == (2, 2)
 
 
-def test_calibrations_of_the_svm_share_the_classifier():
+def test_svm_calibrations_differ_in_the_method_only():
     temperature, sigmoid = (get_model(name).build(0)[-1] for name in ("svm", "svm+sigmoid"))
     assert (temperature.method, sigmoid.method) == ("temperature", "sigmoid")
     assert repr(temperature.set_params(method="sigmoid")) == repr(sigmoid)
@@ -275,22 +276,22 @@ import os, pickle, sys
 before = dict(os.environ)
 import ser_utils.models
 assert "tensorflow" not in sys.modules and os.environ == before
-fitted, unfitted, X = pickle.load(open(sys.argv[1], "rb"))
-content = pickle.dumps((fitted.predict_proba(X), repr(unfitted), set(os.environ) - set(before)))
+trained_tdnn, unfitted, X = pickle.load(open(sys.argv[1], "rb"))
+content = pickle.dumps((trained_tdnn.predict_proba(X), repr(unfitted), set(os.environ) - set(before)))
 open(sys.argv[1], "wb").write(content)
 """
 
 
-def test_pickle_loads_in_fresh_process_without_side_effects(fitted, clips, tmp_path):
-    path = tmp_path / "fitted.pickle"
-    path.write_bytes(pickle.dumps((fitted, clone(fitted), clips[0])))
+def test_pickle_loads_in_fresh_process_without_side_effects(trained_tdnn, clips, tmp_path):
+    path = tmp_path / "classifiers.pickle"
+    path.write_bytes(pickle.dumps((trained_tdnn, clone(trained_tdnn), clips[0])))
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("KERAS_", "TF_", "OMP_", "CUDA_"))}
     process = subprocess.run([sys.executable, "-c", FRESH_PROCESS, path], capture_output=True, text=True,
                              env=environment, check=True)
     proba, params, variables = pickle.loads(path.read_bytes())
-    np.testing.assert_allclose(proba, fitted.predict_proba(clips[0]), atol=1e-6)
-    assert params == repr(fitted)
+    np.testing.assert_allclose(proba, trained_tdnn.predict_proba(clips[0]), atol=1e-6)
+    assert params == repr(trained_tdnn)
     assert {"KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"} <= variables
     assert not variables & {"CUDA_VISIBLE_DEVICES", *THREAD_VARIABLES}
     assert process.stderr == ""

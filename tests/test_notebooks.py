@@ -7,7 +7,6 @@ import base64
 import io
 import re
 
-import build_report
 import execute_notebooks
 import matplotlib.pyplot as plt
 import nbformat
@@ -82,18 +81,13 @@ def write_notebook(path, *sources, **metadata):
     return path
 
 
-def test_build_report_keeps_going_after_a_failing_notebook(tmp_path, capsys, monkeypatch):
-    write_notebook(tmp_path / "99_broken.ipynb", "print('before')", "1 / 0")
-    monkeypatch.setattr(build_report, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(execute_notebooks, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(build_report, "has_predictions", lambda *_: False)  # tested in test_report.py
-    monkeypatch.chdir(tmp_path)
-    assert build_report.main([]) == 1
+def test_a_failing_notebook_is_written_up_to_the_error(tmp_path, capsys):
+    path, out = write_notebook(tmp_path / "99_broken.ipynb", "print('before')", "1 / 0"), tmp_path / "out.ipynb"
+    assert not execute_notebooks.execute_notebooks([path], [out])
     assert "ZeroDivisionError" in capsys.readouterr().err
-    page = (tmp_path / "build" / "report" / "99_broken.html").read_text(encoding="utf-8")
-    assert "before" in page
-    assert "ZeroDivisionError" in page
-    assert (tmp_path / "build" / "report" / "index.html").is_file()
+    first, second = get_code_cells(out)
+    assert first.outputs[0].text == "before\n"
+    assert second.outputs[0].ename == "ZeroDivisionError"
 
 
 def test_execution_is_reproducible_and_fills_in_alternative_texts(tmp_path):

@@ -56,7 +56,7 @@ def run(function, items, **kwargs):
     return list(parallel_map(function, items, desc="test", progress=False, **kwargs))
 
 
-def test_parallel_map_order():
+def test_parallel_map_preserves_the_order_unless_unordered():
     seconds = [0.5, 0.0, 0.1, 0.0]
     assert run(sleep, seconds, n_jobs=2) == seconds
     unordered = run(sleep, seconds, n_jobs=2, ordered=False)
@@ -65,11 +65,11 @@ def test_parallel_map_order():
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_parallel_map_limits_threads(n_jobs):
+def test_parallel_map_runs_one_thread_per_process(n_jobs):
     assert run(get_n_threads, range(3), n_jobs=n_jobs) == [{1}] * 3
 
 
-def test_dask_refuses_missing_scheduler(monkeypatch):
+def test_dask_rejects_missing_scheduler(monkeypatch):
     pytest.importorskip("dask.distributed")
     monkeypatch.setattr(parallel, "CONNECT_TIMEOUT", 0.1)
     with pytest.raises(ValueError, match=r"tcp://127\.0\.0\.1:9"):
@@ -77,12 +77,12 @@ def test_dask_refuses_missing_scheduler(monkeypatch):
 
 
 @pytest.mark.parametrize(("n_workers", "n_threads", "reason"), [(1, 1, "1 workers"), (2, 2, "2 threads")])
-def test_dask_refuses_few_or_threaded_workers(start_cluster, n_workers, n_threads, reason):
+def test_dask_rejects_few_or_threaded_workers(start_cluster, n_workers, n_threads, reason):
     with pytest.raises(ValueError, match=reason):
         run(abs, [1], scheduler=start_cluster(n_workers, n_threads))
 
 
-def test_dask_refuses_workers_of_another_environment(scheduler):
+def test_dask_rejects_workers_of_another_environment(scheduler):
     LOCAL["value"] = 1
     for environment, reason in ((os.getpid, "worker tcp"), (get_local_value, "KeyError")):
         with pytest.raises(ValueError, match=reason):

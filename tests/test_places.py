@@ -18,8 +18,8 @@ COMMANDS = """
 {python} -m ser_utils predict "{root}/data/samples/ravdess/Actor_01/03-01-05-01-01-01-01.flac"
 {python} -m ser_utils extract "{root}/data/samples/ravdess" --out features --no-f0
 {python} -m ser_utils evaluate --features features --model chance --fold 0
-{python} "{root}/scripts/build_report.py" --index-only
-test -f build/report/index.html
+{python} "{root}/scripts/build_site.py"
+test -f build/site/docs/guide/installation.html
 """
 
 
@@ -27,8 +27,12 @@ test -f build/report/index.html
 def checkout(tmp_path_factory):
     """A copy of the repository in a folder with spaces and non-ASCII letters."""
     root = tmp_path_factory.mktemp("a place") / "späces & ☕ Ω"
-    for name in ("ser_utils", "scripts", "models", "results", "data/ravdess", "data/samples"):
+    for name in ("ser_utils", "scripts", "models", "results", "data/ravdess", "data/samples", "docs", "notebooks",
+                 "web"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in [*ROOT.glob("*.md"), ROOT / "data" / "README.md", ROOT / "benchmarks" / "README.md"]:
+        (root / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, root / path.relative_to(ROOT))
     return root
 
 

@@ -1,4 +1,4 @@
-"""The recorder in JupyterLab with a simulated microphone, uploads and denied permission, and its Python side."""
+"""The recorder widget in JupyterLab with a simulated microphone, uploads and denied permission, and in Python."""
 
 import io
 
@@ -18,8 +18,8 @@ from ser_utils.live.recorder import Recorder
 recorder = Recorder(prompt="sentence:", max_seconds=3, key="{key}")
 recorder.on_recording(lambda y, sr: f"predicted: {{ser_utils.predict(y, sr)['class']}}")
 recorder"""
-READ = ("y, sr = recorder.samples()\nanswer = ser_utils.predict(y, sr)\n"
-        "print('RECORDED', len(y) / sr, answer['class'], answer['warnings'], recorder.info)")
+READ = ("y, sr = recorder.samples()\nprediction = ser_utils.predict(y, sr)\n"
+        "print('RECORDED', len(y) / sr, prediction['class'], prediction['warnings'], recorder.info)")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def read_output(page):
 
 
 def read_prediction(page):
-    """Duration of the recording in s, after checking the prediction."""
-    label, seconds, answer, *_ = read_output(page).split()
-    assert (label, answer in GENDER_EMOTIONS) == ("RECORDED", True)
+    """Duration of the recording in s; asserts that a class is predicted."""
+    label, seconds, predicted_class, *_ = read_output(page).split()
+    assert (label, predicted_class in GENDER_EMOTIONS) == ("RECORDED", True)
     return float(seconds)
 
 
@@ -80,7 +80,7 @@ def wait_for_message(page, text):
 
 def test_recorder_sends_microphone_samples_to_the_kernel(open_notebook, speech):
     page = open_notebook("--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={speech}")
-    for is_stopped in (True, False):  # else by max_seconds
+    for is_stopped in (True, False):  # False: stopped by max_seconds
         page.locator(".ser-record").click()
         wait_for_message(page, "recording")
         page.locator(".ser-time", has_text="of 3 s").wait_for()
@@ -94,9 +94,9 @@ def test_recorder_sends_microphone_samples_to_the_kernel(open_notebook, speech):
     assert "'processed': False" in read_output(page)
 
 
-def test_recorder_answers_each_recording_and_keeps_it_when_the_cells_run_again(open_notebook, speech):
+def test_recorder_shows_the_callback_result_and_keeps_the_recording_on_rerun(open_notebook, speech):
     page = open_notebook()
-    answer = page.locator(".ser-answer", has_text="predicted: ")
+    answer = page.locator(".ser-callback-text", has_text="predicted: ")
     page.locator(".ser-upload").set_input_files(speech)
     answer.wait_for()  # without running a cell
     assert answer.inner_text().removeprefix("predicted: ") in GENDER_EMOTIONS
@@ -139,7 +139,7 @@ def test_recorder_accepts_and_rejects_uploads(open_notebook, speech, tmp_path):
         wait_for_message(page, message)
         if message == "s at ":
             assert read_prediction(page) == pytest.approx(1.5, abs=0.1)
-    assert read_output(page).startswith("RecorderError: ")  # not the recording before
+    assert read_output(page).startswith("RecorderError: ")  # not the previous recording
 
 
 def test_recorder_explains_denied_permission_without_traceback(open_notebook):
@@ -169,20 +169,20 @@ def test_recording_is_stored_under_its_key(wav):
     assert Recorder(key="stored").wav == b""
 
 
-def test_callback_answers_earlier_and_later_recordings(wav):
+def test_callback_is_called_for_earlier_and_later_recordings(wav):
     recorder = Recorder(prompt="sad:")
     recorder.on_recording(lambda y, sr: f"{len(y) / sr:.1f} s")
-    assert recorder.answer == ""
+    assert recorder.callback_text == ""
     recorder.wav = wav
-    assert recorder.answer == "1.0 s"
+    assert recorder.callback_text == "1.0 s"
     recorder.on_recording(lambda y, sr: 1 / 0)
-    assert recorder.answer == "ZeroDivisionError: division by zero"
+    assert recorder.callback_text == "ZeroDivisionError: division by zero"
     recorder.wav = b""
-    assert (recorder.answer, repr(recorder)) == (
+    assert (recorder.callback_text, repr(recorder)) == (
         "", 'Recorder "sad": no recording. Run this cell in Jupyter to show the Record button.')
 
 
-def test_samples_reads_the_default_only_without_recording_and_error():
+def test_samples_uses_the_default_only_without_recording_and_error():
     recorder = Recorder()
     default, sr = recorder.samples(default=SAMPLE)
     assert sr == 16000

@@ -24,7 +24,7 @@ from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, RAVDESS_TEST_ACTORS
 from ser_utils.features.store import load_features, save_features
 from ser_utils.models.registry import get_model
 
-BAYES = "sklearn.naive_bayes:GaussianNB"
+GAUSSIAN_NB = "sklearn.naive_bayes:GaussianNB"
 RUN_KEYS = ["model", "split", "target"]
 P_COLUMNS = [f"p_{name}" for name in EMOTIONS]
 N_CLIPS = {"ravdess": 1440, "emodb": 535, "crema-d": 7435}
@@ -83,7 +83,7 @@ def test_published_predictions_are_complete(published, corpus):
                  for key, rows in table.groupby(RUN_KEYS)}
     single = {key for key in available if key[0] not in fit_ensemble.ENSEMBLES}
     assert single == {key for key, _ in published_results(corpus)}
-    tested = {}  # clips of each fold by split and target
+    test_clips = {}  # clips of each fold by split and target
     for key, seeds in published_results(corpus):
         rows, (_, split, target) = available[key], key
         assert sorted(rows["seed"].unique()) == seeds
@@ -91,7 +91,7 @@ def test_published_predictions_are_complete(published, corpus):
         for _, part in rows.groupby("seed"):
             if split != "random-split" and not split.startswith("size-matched"):  # these depend on the seed
                 clips = set(zip(part["fold"], part["clip"], strict=True))
-                assert clips == tested.setdefault((split, target), clips), key
+                assert clips == test_clips.setdefault((split, target), clips), key
             if split not in MULTI_CORPUS_SPLITS:
                 expected = {"random-split": 192, "enrollment-normalized": 1320}.get(
                     split, 960 if target == "gender_emotion" else N_CLIPS[corpus])
@@ -100,7 +100,7 @@ def test_published_predictions_are_complete(published, corpus):
                                    atol=0.005 if split in MULTI_CORPUS_SPLITS else 1e-4)  # three or five digits
 
 
-def test_published_labels_and_folds(published):
+def test_published_labels_and_folds_match_the_clips_table(published):
     clips = pd.read_csv(ROOT / "data" / "ravdess" / "clips.csv").set_index("clip")
     clips["gender_emotion"] = clips["gender"] + "_" + clips["emotion"]
     for target in ("emotion", "gender", "gender_emotion"):
@@ -110,7 +110,7 @@ def test_published_labels_and_folds(published):
         assert all(int(row.speaker) in RAVDESS_TEST_ACTORS[row.fold] for row in rows.itertuples())
 
 
-def test_published_results_are_logged(published):
+def test_published_results_equal_the_log_of_test_access(published):
     for folder in {folder for folder, _ in published}:
         log = pd.read_csv(ROOT / "results" / folder / "test_access.csv")
         keys = RUN_KEYS + ["condition"] * ("condition" in log)
@@ -129,7 +129,7 @@ def test_published_results_are_logged(published):
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_published_settings_are_those_of_the_models(corpus):
+def test_published_settings_equal_those_of_the_models(corpus):
     records = json.loads((ROOT / "results" / corpus / "run_metadata.json").read_text())
     settings = {tuple(record[name] for name in RUN_KEYS): record["settings"] for record in records}
     for key, _ in published_results(corpus):
@@ -144,7 +144,7 @@ def test_result_tables_cover_every_split_of_one_corpus(split):
     assert table["model"].tolist() == ["m"]
 
 
-def test_format_comparison():
+def test_format_comparison_adds_published_uar_folds_and_seeds():
     validation = metrics.summarize(pd.concat([make_predictions(), make_predictions(model="other")]))
     published = metrics.summarize(make_predictions()).assign(uar=0.123, n_folds=5, n_seeds=2)
     lines = tables.format_comparison(validation, published).splitlines()
@@ -155,7 +155,7 @@ def test_format_comparison():
 
 # Storage
 
-def test_save_predictions_in_several_files(tmp_path, monkeypatch):
+def test_save_predictions_divides_long_tables_into_files(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "MAX_ROWS", 15)
     table, other = make_predictions(n_clips=150, n_seeds=1), make_predictions(target="gender_emotion", n_seeds=1)
     for n_rows in (150, 20, 15):
@@ -168,11 +168,11 @@ def test_save_predictions_in_several_files(tmp_path, monkeypatch):
 
 
 def test_evaluate_test_replaces_its_own_rows(tmp_path, small_features, small_features_folder):
-    runs = experiment.plan_runs(["chance", BAYES], folds=[0, 1], subset="test", clips=small_features.clips)
+    runs = experiment.plan_runs(["chance", GAUSSIAN_NB], folds=[0, 1], subset="test", clips=small_features.clips)
     folder = tmp_path / "results"
 
-    def evaluate(selected):
-        new = results.evaluate_test(selected, small_features_folder, folder, tmp_path, n_jobs=1, progress=False)
+    def evaluate(runs):
+        new = results.evaluate_test(runs, small_features_folder, folder, tmp_path, n_jobs=1, progress=False)
         return new["emotion"], results.load_predictions(folder)
 
     new, stored = evaluate(runs)
@@ -180,22 +180,22 @@ def test_evaluate_test_replaces_its_own_rows(tmp_path, small_features, small_fea
     results.save_predictions(folder, {"emotion": stored.assign(p_calm=-1.0)})
     _, stored = evaluate([run for run in runs if run.model == "chance" and run.fold == 0])
     assert len(stored) == len(new)
-    replaced = (stored["model"] == "chance") & (stored["fold"] == 0)
-    assert ((stored["p_calm"] >= 0) == replaced).all()
+    is_replaced = (stored["model"] == "chance") & (stored["fold"] == 0)
+    assert ((stored["p_calm"] >= 0) == is_replaced).all()
     log = pd.read_csv(folder / "test_access.csv", dtype=str)
-    assert log[["model", "folds"]].to_numpy().tolist() == [[BAYES, "0 1"], ["chance", "0 1"], ["chance", "0"]]
+    assert log[["model", "folds"]].to_numpy().tolist() == [[GAUSSIAN_NB, "0 1"], ["chance", "0 1"], ["chance", "0"]]
     assert log["uar"].notna().all()
     records = json.loads((folder / "run_metadata.json").read_text())
-    assert sorted(record["model"] for record in records) == ["chance", BAYES]
+    assert sorted(record["model"] for record in records) == ["chance", GAUSSIAN_NB]
 
 
-def test_evaluate_test_of_several_corpora(tmp_path, small_features):
+def test_evaluate_test_scores_each_pair_of_corpora(tmp_path, small_features):
     emotion = small_features.clips["emotion"].replace("calm", "bored")
-    folders = [tmp_path / name for name in ("ravdess", "mine")]
+    folders = [tmp_path / name for name in ("ravdess", "my_corpus")]
     save_features(small_features, folders[0])
-    mine = small_features.clips.assign(corpus="mine", emotion=emotion)
-    save_features(replace(small_features, clips=mine), folders[1])
-    runs = experiment.plan_runs(["chance", BAYES], ["cross-corpus", "leave-one-corpus-out"], subset="test",
+    custom_clips = small_features.clips.assign(corpus="my_corpus", emotion=emotion)
+    save_features(replace(small_features, clips=custom_clips), folders[1])
+    runs = experiment.plan_runs(["chance", GAUSSIAN_NB], ["cross-corpus", "leave-one-corpus-out"], subset="test",
                                 clips=load_features(folders).clips)
     assert len(runs) == 8
     results.evaluate_test(runs, folders, tmp_path / "out", tmp_path, n_jobs=1, progress=False)
@@ -206,14 +206,14 @@ def test_evaluate_test_of_several_corpora(tmp_path, small_features):
         summary = results.load_summary(tmp_path / "out", emotions)
         assert summary["chance"].tolist() == [1 / n_classes] * 8
         pairs = set(zip(summary["train_corpus"], summary["test_corpus"], strict=True))
-        assert pairs == {("mine", "ravdess"), ("ravdess", "mine")}
+        assert pairs == {("my_corpus", "ravdess"), ("ravdess", "my_corpus")}
 
 
 def test_evaluate_test_logs_access_before_any_prediction(tmp_path, small_features_folder, monkeypatch):
-    def interrupted(*_args, **_kwargs):
+    def interrupt(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "run_experiment", interrupted)
+    monkeypatch.setattr(experiment, "run_experiment", interrupt)
     runs = [experiment.Run("chance", "speaker-independent", "emotion", 0, 0, "test")]
     for n_lines in (1, 2):
         with pytest.raises(KeyboardInterrupt):
@@ -225,21 +225,21 @@ def test_evaluate_test_logs_access_before_any_prediction(tmp_path, small_feature
 
 
 def write_experiments(folder, *rows):
-    """Write the list of published experiments of the corpus "mine" to a folder of results."""
-    (folder / "mine").mkdir(parents=True)
+    """Write the list of published experiments of the corpus "my_corpus" to a folder of results."""
+    (folder / "my_corpus").mkdir(parents=True)
     table = pd.DataFrame(rows, columns=["models", "splits", "target", "seeds"])
-    table.to_csv(folder / "mine" / "experiments.csv", index=False)
+    table.to_csv(folder / "my_corpus" / "experiments.csv", index=False)
 
 
 @pytest.fixture
 def my_features(small_features, tmp_path, monkeypatch):
-    """The features of the samples as the corpus "mine", whose results are in tmp_path."""
+    """The features of the samples as the corpus "my_corpus", whose results are in tmp_path."""
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    return replace(small_features, clips=small_features.clips.assign(corpus="mine"))
+    return replace(small_features, clips=small_features.clips.assign(corpus="my_corpus"))
 
 
-def test_published_runs(my_features, tmp_path):
-    with pytest.raises(ValueError, match="corpus mine"):
+def test_published_runs_expand_the_table_of_experiments(my_features, tmp_path):
+    with pytest.raises(ValueError, match="corpus my_corpus"):
         results.published_runs(my_features)
     write_experiments(tmp_path, ("svm cnn", "speaker-independent", "emotion", "0 3"),
                       ("svm", "leave-one-speaker-out random-split", "gender", "1"))
@@ -253,19 +253,19 @@ def test_published_runs(my_features, tmp_path):
         ("svm", "leave-one-speaker-out", "gender", 1): 4, ("svm", "random-split", "gender", 1): 1}
 
 
-def test_published_runs_leave_out_what_the_features_do_not_contain(my_features, tmp_path):
+def test_published_runs_skip_models_and_splits_that_the_features_do_not_support(my_features, tmp_path):
     write_experiments(tmp_path, ("svm svm_egemaps", "speaker-independent", "emotion", "0"),
                       ("svm_compare", "speaker-independent", "emotion", "0"),
                       ("svm", "cross-corpus", "emotion", "0"))
-    with pytest.warns(RuntimeWarning) as caught:
+    with pytest.warns(RuntimeWarning) as record:
         runs = results.published_runs(my_features)
     assert {(run.model, run.split) for run in runs} == {("svm", "speaker-independent")}
-    for warning, name in zip(caught, ("svm_egemaps", "svm_compare", "cross-corpus"), strict=True):
+    for warning, name in zip(record, ("svm_egemaps", "svm_compare", "cross-corpus"), strict=True):
         assert name in str(warning.message)
     with_egemaps = replace(my_features, extra={"egemaps": np.zeros((32, 88), np.float32)})
-    with pytest.warns(RuntimeWarning) as caught:
+    with pytest.warns(RuntimeWarning) as record:
         assert {run.model for run in results.published_runs(with_egemaps)} == {"svm", "svm_egemaps"}
-    assert len(caught) == 2
+    assert len(record) == 2
 
 
 # Reproduction and ensemble
@@ -276,10 +276,10 @@ def test_find_features_lists_the_missing_corpora(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         (tmp_path / name / "features.npz").touch()
     (tmp_path / "tess").mkdir()  # an extraction that was interrupted
-    found, missing = reproduce_results.find_features()
-    assert found == {"ravdess": reproduce_results.RAVDESS_FEATURES, "emodb": tmp_path / "emodb",
-                     "casia": tmp_path / "casia"}
-    assert missing.keys() == DATASETS.keys() - found.keys()
+    available, missing = reproduce_results.find_features()
+    assert available == {"ravdess": reproduce_results.RAVDESS_FEATURES, "emodb": tmp_path / "emodb",
+                         "casia": tmp_path / "casia"}
+    assert missing.keys() == DATASETS.keys() - available.keys()
     assert all(f"--dataset {name}" in remedy for name, remedy in missing.items())
     (tmp_path / "casia" / "features.npz").unlink()
     assert "casia" in reproduce_results.find_features()[1]
@@ -311,10 +311,10 @@ def test_pool_of_equal_weights_is_the_geometric_mean():
     np.testing.assert_allclose(fit_ensemble.pool(np.log(p), np.array([0, 1])), p[:, 1])
 
 
-def test_fit_weights_ignore_a_member_that_is_wrong():
+def test_fit_weights_prefer_the_accurate_member():
     log_p, y_index = make_log_p(200, 2, seed=0)
     p = np.full((200, 3), 0.1) + 0.7 * np.eye(3)[y_index]
-    p[:20] = 0.1 + 0.7 * np.eye(3)[(y_index[:20] + 1) % 3]  # right on nine of ten clips
+    p[:20] = 0.1 + 0.7 * np.eye(3)[(y_index[:20] + 1) % 3]  # correct on nine of ten clips
     log_p[:, 1] = np.log(p)
     first, second = fit_ensemble.fit_weights(log_p, y_index)
     assert second > 5 * first
@@ -329,7 +329,7 @@ def members():
     return fit_ensemble.average_seeds(table.assign(**better.div(better.sum(axis=1), axis=0)))
 
 
-def test_average_seeds():
+def test_average_seeds_averages_the_probabilities_of_each_model():
     table = make_predictions(n_seeds=3)
     averaged = fit_ensemble.average_seeds(pd.concat([table, table.assign(model="other")]))
     assert set(averaged) == set(table) - {"seed"}
@@ -352,7 +352,7 @@ def test_combine_weights_each_fold_by_the_other_folds(members):
     assert not weights_again.equals(weights)
 
 
-def test_combine_keeps_classes_absent_from_a_corpus_absent(members):
+def test_combine_gives_no_probability_to_classes_absent_from_a_corpus(members):
     """Each fold is a corpus; the first one lacks two classes, as in leave-one-corpus-out."""
     is_first, absent = members["fold"] == members["fold"].min(), ["p_calm", "p_surprised"]
     members = members[~(is_first & members["label"].isin(["calm", "surprised"]))].copy()
@@ -377,7 +377,7 @@ def test_combine_with_a_validation_set_ignores_the_labels_of_the_test_set(member
 
 # Access to the test sets
 
-def test_require_committed(tmp_path, monkeypatch):
+def test_require_committed_rejects_modified_files_for_published_results_only(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(results, "ROOT", tmp_path)
 

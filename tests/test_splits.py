@@ -1,4 +1,4 @@
-"""Splits: frozen row numbers, disjoint speakers, and what each split promises."""
+"""Splits: unchanged row numbers, disjoint speakers, and the definition of each split."""
 
 import hashlib
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ser_utils.datasets.core import EMOTIONS, GENDER_EMOTIONS, TARGETS
 from ser_utils.evaluation import splits
 
-# of the rows of every fold, for all targets and the seeds 0 to 2 on RAVDESS; the published results rest on them
-FROZEN = {
+# hashes of the rows of every fold on RAVDESS, for all targets and seeds 0 to 2; the published results depend on them
+HASHES = {
     "speaker-independent": "6f395bb9", "leave-one-speaker-out": "10ba5cfb", "random-split": "14c8f034",
     "nested-cv": "87467827", "speaker-normalized": "73e05960", "enrollment-normalized": "989dbc4c",
     "train-5-speakers": "350c61bf", "train-10-speakers": "3d90192b", "train-15-speakers": "55630431",
@@ -64,8 +64,8 @@ def clips_tables(draw):
         for speaker, gender in enumerate(genders) for emotion in EMOTIONS for repetition in range(n)])
 
 
-@pytest.mark.parametrize("name", FROZEN)
-def test_splits_are_frozen(clips, name):
+@pytest.mark.parametrize("name", HASHES)
+def test_rows_of_splits_are_unchanged(clips, name):
     digest = hashlib.blake2b(digest_size=4)
     for target in TARGETS:
         for seed in range(3):
@@ -73,7 +73,7 @@ def test_splits_are_frozen(clips, name):
                 for rows in (split.train, split.validation, split.test, split.norm_index):
                     if rows is not None:
                         digest.update(rows.astype(np.int64).tobytes() + b".")
-    assert digest.hexdigest() == FROZEN[name]
+    assert digest.hexdigest() == HASHES[name]
 
 
 @settings(max_examples=25, deadline=None)
@@ -93,15 +93,15 @@ def test_speaker_splits_are_disjoint_and_test_every_clip_once(table, target, nam
 @settings(max_examples=20, deadline=None)
 @given(table=clips_tables(), seed=st.integers(0, 99), name=st.sampled_from([
     "speaker-independent", "leave-one-speaker-out", "nested-cv", "speaker-normalized"]))
-def test_speaker_splits_follow_permuted_rows(table, seed, name):
+def test_speaker_splits_do_not_depend_on_the_order_of_rows(table, seed, name):
     order = np.random.default_rng(seed).permutation(len(table))
     permuted = table.iloc[order].reset_index(drop=True)
-    for a, b in zip(splits.SPLITS[name](table), splits.SPLITS[name](permuted), strict=True):
+    for fold, permuted_fold in zip(splits.SPLITS[name](table), splits.SPLITS[name](permuted), strict=True):
         for subset in ("train", "validation", "test"):
-            np.testing.assert_array_equal(getattr(a, subset), np.sort(order[getattr(b, subset)]))
+            np.testing.assert_array_equal(getattr(fold, subset), np.sort(order[getattr(permuted_fold, subset)]))
 
 
-def test_get_classes_of_each_target(clips):
+def test_get_classes_returns_the_classes_of_each_target(clips):
     assert [splits.get_classes(clips, target) for target in ("emotion", "gender_emotion", "gender")] == [
         EMOTIONS, GENDER_EMOTIONS, ("female", "male")]
 
@@ -134,20 +134,20 @@ def test_nested_cv_scores_of_an_outer_fold_exclude_its_test_speakers(clips):
     for outer in splits.speaker_independent(clips):
         test = set(speaker[outer.test])
         pairs = [fold for fold in inner if test <= set(speaker[fold.validation])]
-        scored = [rows for fold in pairs for rows in fold.validation if speaker[rows] not in test]
-        assert sorted(scored) == np.flatnonzero(~np.isin(speaker, list(test))).tolist()
+        scored_rows = [rows for fold in pairs for rows in fold.validation if speaker[rows] not in test]
+        assert sorted(scored_rows) == np.flatnonzero(~np.isin(speaker, list(test))).tolist()
 
 
-def test_speaker_normalized_does_not_predict_enrollment_clips(clips):
+def test_enrollment_normalized_excludes_enrollment_clips_from_the_test_set(clips):
     reference = splits.speaker_independent(clips)
     folds = splits.SPLITS["enrollment-normalized"](clips, seed=1)
-    enrolled = clips.iloc[folds[0].norm_index]
-    assert set(enrolled.groupby("speaker")["emotion"].agg(sorted).map(tuple)) == {
+    enrollment_clips = clips.iloc[folds[0].norm_index]
+    assert set(enrollment_clips.groupby("speaker")["emotion"].agg(sorted).map(tuple)) == {
         ("calm", "calm", "calm", "neutral", "neutral")}
     for fold, transductive, plain in zip(folds, splits.speaker_normalized(clips), reference, strict=True):
         np.testing.assert_array_equal(fold.train, plain.train)
-        np.testing.assert_array_equal(fold.test, np.setdiff1d(plain.test, enrolled.index))
-        np.testing.assert_array_equal(fold.validation, np.setdiff1d(plain.validation, enrolled.index))
+        np.testing.assert_array_equal(fold.test, np.setdiff1d(plain.test, enrollment_clips.index))
+        np.testing.assert_array_equal(fold.validation, np.setdiff1d(plain.validation, enrollment_clips.index))
         np.testing.assert_array_equal(transductive.test, plain.test)
         np.testing.assert_array_equal(transductive.norm_index, np.arange(1440))
 
@@ -162,9 +162,9 @@ def list_corpus_folds(table, labels, name):
         others = [other for other in groups if other != corpus and speakers[other].isdisjoint(speakers[corpus])]
         pairs = [([corpus], other) for other in others] if name == "cross-corpus" else [(others, corpus)]
         test = []
-        for train, tested in pairs:
-            common = set().union(*(classes[other] for other in train)) & classes[tested]
-            test += [row for row in usable[tested] if labels[row] in common] if len(common) > 1 else []
+        for train, test_corpus in pairs:
+            common = set().union(*(classes[other] for other in train)) & classes[test_corpus]
+            test += [row for row in usable[test_corpus] if labels[row] in common] if len(common) > 1 else []
         if test:
             yield sorted(row for other in pairs[0][0] for row in usable[other]), sorted(test)
 
@@ -220,18 +220,18 @@ def test_train_speakers_are_nested_and_unseen(corpora, seed, numbers):
 def test_train_speakers_are_drawn_uniformly():
     frequent = make_clips("tess", [f"tess/{speaker}" for speaker in range(20)], n=20)
     table = pd.concat([make_clips("ravdess", RAVDESS_SPEAKERS), frequent], ignore_index=True)
-    drawn = [table.iloc[fold.train].drop_duplicates("speaker")["corpus"] for seed in range(0, 500, 5)
+    draws = [table.iloc[fold.train].drop_duplicates("speaker")["corpus"] for seed in range(0, 500, 5)
              for fold in splits.train_speakers(table, seed=seed, n_speakers=4)]
     # of 39 or 40 available speakers 20 are from this corpus, with 95 % of the clips
-    assert (pd.concat(drawn) == "tess").mean() == pytest.approx(0.507, abs=0.05)
-    assert len({tuple(rows.index) for rows in drawn}) > 400
+    assert (pd.concat(draws) == "tess").mean() == pytest.approx(0.507, abs=0.05)
+    assert len({tuple(rows.index) for rows in draws}) > 400
     with pytest.raises(ValueError, match=r"39 .* 40"):
         splits.train_speakers(table, n_speakers=40)
 
 
 def test_train_speakers_test_classes_of_the_training_set(corpora):
-    bored = corpora["emotion"].where((corpora["corpus"] != "emodb") | (corpora["emotion"] != "sad"), "bored")
-    table = corpora.assign(emotion=bored)
+    emotion = corpora["emotion"].where((corpora["corpus"] != "emodb") | (corpora["emotion"] != "sad"), "bored")
+    table = corpora.assign(emotion=emotion)
     for fold in splits.train_speakers(table, n_speakers=20):
         assert set(table["emotion"][fold.test]) <= set(table["emotion"][fold.train])
 

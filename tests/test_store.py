@@ -1,4 +1,4 @@
-"""Features of a corpus: the RAVDESS features of this repository, cached extraction, bad recordings, damaged files."""
+"""Features of a corpus: the shipped RAVDESS features, cached extraction, unusable recordings, damaged files."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def extract(folder, out, *, f0=False, **kwargs):
 
 
 @pytest.fixture
-def mixed(samples, tmp_path):
+def folder(samples, tmp_path):
     """A folder of two usable recordings and two unusable ones."""
     folder = tmp_path / "recordings"
     folder.mkdir()
@@ -65,7 +65,7 @@ def test_extracted_clips_equal_extract_mfcc(samples, small_features):
         assert (np.abs(small_features.sequences[row] - expected) <= step / 2 * 1.01 + 1e-5).all()
 
 
-def test_save_and_load_round_trip(small_features, tmp_path):
+def test_saved_features_equal_loaded_features(small_features, tmp_path):
     store.save_features(small_features, tmp_path)
     loaded = store.load_features(tmp_path)
     pd.testing.assert_frame_equal(loaded.clips, small_features.clips)
@@ -84,14 +84,14 @@ def test_digest_depends_on_features_names_and_lengths(small_features):
     assert len(set(digests)) == len(changes)
 
 
-def test_extraction_reports_unusable_recordings_and_is_cached(mixed, tmp_path, monkeypatch):
+def test_extraction_reports_unusable_recordings_and_is_cached(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    first, errors = extract(mixed, out, f0=True)
+    first, errors = extract(folder, out, f0=True)
     assert first.clips["clip"].tolist() == ["03-01-02-01-01-01-02", "03-01-05-01-01-01-02"]
     assert first.clips[F0_COLUMNS].notna().all(axis=None)
-    assert [error.path for error in errors] == [str(path) for path in sorted(mixed.glob("*.wav"))]
+    assert [error.path for error in errors] == [str(path) for path in sorted(folder.glob("*.wav"))]
     monkeypatch.setattr(store, "_extract_clip", None)
-    cached, cached_errors = extract(mixed, out, f0=True)
+    cached, cached_errors = extract(folder, out, f0=True)
     pd.testing.assert_frame_equal(cached.clips, first.clips)
     assert cached.digest == first.digest
     assert list(map(str, cached_errors)) == list(map(str, errors))
@@ -101,24 +101,24 @@ def test_extraction_reports_unusable_recordings_and_is_cached(mixed, tmp_path, m
     ("03-01-05-01-01-02-02", ["03-01-02-01-01-01-02", "03-01-05-01-01-01-02"], "identical to 03-01-05-01-01-01-02"),
     ("03-01-06-01-01-01-02", ["03-01-02-01-01-01-02"],
      "different emotions: 03-01-05-01-01-01-02 angry, 03-01-06-01-01-01-02 fearful")])
-def test_identical_recordings_are_used_once_and_with_two_emotions_not_at_all(mixed, tmp_path, copy, used, reason):
+def test_identical_recordings_are_used_once_and_with_two_emotions_not_at_all(folder, tmp_path, copy, used, reason):
     """Also in another file format; the reports are cached."""
-    y, sr = soundfile.read(mixed / "03-01-05-01-01-01-02.flac", dtype="int16")
-    soundfile.write(mixed / f"{copy}.wav", y, sr)
-    (mixed / "noise.wav").touch()
-    features, errors = extract(mixed, tmp_path / "out")
+    y, sr = soundfile.read(folder / "03-01-05-01-01-01-02.flac", dtype="int16")
+    soundfile.write(folder / f"{copy}.wav", y, sr)
+    (folder / "noise.wav").touch()
+    features, errors = extract(folder, tmp_path / "out")
     assert features.clips["clip"].tolist() == used
-    rejected = {path.stem for path in mixed.iterdir()} - set(used)
+    rejected = {path.stem for path in folder.iterdir()} - set(used)
     assert sorted(Path(error.path).stem for error in errors) == sorted(rejected)
     assert all(reason in error.reason for error in errors if "identical" in error.reason)
     assert sum("identical" in error.reason for error in errors) == 3 - len(used)
     assert sum("silent" in error.reason for error in errors) == 1
     assert json.loads((tmp_path / "out" / "feature_config.json").read_text())["errors"] == [
         [error.path, error.reason, error.remedy] for error in errors]
-    assert list(map(str, extract(mixed, tmp_path / "out")[1])) == list(map(str, errors))
+    assert list(map(str, extract(folder, tmp_path / "out")[1])) == list(map(str, errors))
 
 
-def test_known_duplicate_of_ravdess_is_used(samples, tmp_path):
+def test_known_duplicate_of_ravdess_is_not_rejected(samples, tmp_path):
     for name in ("03-01-03-01-02-01-07.flac", "03-01-03-01-02-02-07.flac"):
         shutil.copy(samples / "Actor_02" / "03-01-03-01-01-01-02.flac", tmp_path / name)
     features, errors = extract(tmp_path, tmp_path / "out")
@@ -126,7 +126,7 @@ def test_known_duplicate_of_ravdess_is_used(samples, tmp_path):
     assert not errors
 
 
-def test_defects_of_crema_d_are_left_out(tmp_path):
+def test_defective_recordings_of_crema_d_are_rejected(tmp_path):
     folder = Path(os.environ.get("SER_CORPORA", ROOT.parent / "shared" / "corpora")) / "crema-d"
     if not folder.is_dir():
         pytest.skip(f"needs the recordings of CREMA-D in {folder}, or another parent folder in SER_CORPORA")
@@ -140,43 +140,43 @@ def test_defects_of_crema_d_are_left_out(tmp_path):
     assert [Path(error.path).stem for error in errors] == unusable
 
 
-def test_changed_input_is_extracted_again(mixed, tmp_path, monkeypatch):
-    def n_extracted(**kwargs):
+def test_changed_input_is_extracted_again(folder, tmp_path, monkeypatch):
+    def count_extractions(**kwargs):
         extracted = []
         with monkeypatch.context() as patch:
             patch.setattr(store, "_extract_clip", lambda path, **_: extracted.append(path) or (*result[:-1], path))
-            extract(mixed, tmp_path / "out", **kwargs)
+            extract(folder, tmp_path / "out", **kwargs)
         return len(extracted)
 
-    result = store._extract_clip(mixed / "03-01-05-01-01-01-02.flac", spectral.FeatureConfig(), f0=False)
+    result = store._extract_clip(folder / "03-01-05-01-01-01-02.flac", spectral.FeatureConfig(), f0=False)
     config = spectral.FeatureConfig(n_mfcc=20)
-    assert [n_extracted(), n_extracted(), n_extracted(config=config), n_extracted(config=config)] == [4, 0, 4, 0]
-    soundfile.write(mixed / "03-01-01-01-01-01-05.wav", np.ones(16000) / 2, 16000)  # of the same size
-    assert [n_extracted(config=config), n_extracted(config=config)] == [4, 0]
+    assert [count_extractions(**kwargs) for kwargs in ({}, {}, {"config": config}, {"config": config})] == [4, 0, 4, 0]
+    soundfile.write(folder / "03-01-01-01-01-01-05.wav", np.ones(16000) / 2, 16000)  # of the same size
+    assert [count_extractions(config=config), count_extractions(config=config)] == [4, 0]
     monkeypatch.setattr(store, "FEATURES_VERSION", store.FEATURES_VERSION + 1)
-    assert n_extracted(config=config) == 4
+    assert count_extractions(config=config) == 4
 
 
 @pytest.mark.parametrize("name", [*store.FILES, CHECKSUM_FILE])
-def test_damaged_or_missing_features_are_rejected_and_extracted_again(name, mixed, tmp_path):
+def test_damaged_or_missing_features_are_rejected_and_extracted_again(name, folder, tmp_path):
     out = tmp_path / "out"
-    first, _ = extract(mixed, out)
+    first, _ = extract(folder, out)
     content = {path.name: path.read_bytes() for path in out.iterdir()}
     for damaged, error in ((content[name][:9] + b"!" + content[name][10:], IntegrityError), (None, FileNotFoundError)):
         (out / name).unlink() if damaged is None else (out / name).write_bytes(damaged)
         with pytest.raises(error, match=rf"(?s){re.escape(str(out))}.*ser extract"):
             store.load_features(out)
-        assert extract(mixed, out)[0].digest == first.digest
+        assert extract(folder, out)[0].digest == first.digest
         assert {path.name: path.read_bytes() for path in out.iterdir()} == content
 
 
-def test_extraction_without_usable_recordings(tmp_path):
+def test_extraction_without_usable_recordings_raises_an_error(tmp_path):
     (tmp_path / "03-01-01-01-01-01-03.wav").touch()
     with pytest.raises(datasets.DatasetError, match="none of 1 recordings"):
         extract(tmp_path, tmp_path / "out")
 
 
-def test_load_joins_several_folders(ravdess, small_features, tmp_path):
+def test_load_features_joins_several_folders(ravdess, small_features, tmp_path):
     clips = small_features.clips
     store.save_features(replace(small_features, clips=clips.assign(corpus="ravdess-song")), tmp_path / "song")
     store.save_features(replace(small_features, clips=clips.assign(corpus="my", speaker=None)), tmp_path / "my")

@@ -1,4 +1,4 @@
-"""Prediction over time: windows do not depend on the blocks, silence and noise give no emotion, memory is bounded."""
+"""Prediction over time: independence of block size, abstention on silence and noise, bounded memory."""
 
 import json
 
@@ -48,11 +48,11 @@ def test_window_equals_predict_on_its_samples(speech, model):
     (np.zeros(4 * SR), "silence"),
     (np.pad(0.1 * np.sin(np.arange(SR // 4)), (SR, 3 * SR)), "short"),
     (0.1 * np.random.default_rng(0).normal(size=4 * SR), "out of distribution")])
-def test_abstains(y, abstention):
+def test_stream_abstains_on_silence_short_sounds_and_noise(y, abstention):
     assert run(Stream(SR), y, SR)[0]["abstention"] == abstention
 
 
-def test_abstains_without_confidence_and_in_pauses(speech, monkeypatch):
+def test_stream_abstains_at_low_confidence_and_in_pauses(speech, monkeypatch):
     monkeypatch.setattr(stream, "MIN_PROBABILITY", 1.0)
     windows = run(Stream(SR), np.concatenate([speech, 0.001 * speech]), SR)
     assert windows[0]["abstention"] == "low confidence"
@@ -82,12 +82,12 @@ def test_buffer_is_bounded(speech):
     ({"hop": 0}, "hop"), ({"hop": 4}, "hop"), ({"window": 1e-5, "hop": 1e-5}, "window"),
     ({"window": float("inf")}, "window"), ({"sr": 0}, "sampling rate"), ({"model": "gru"}, "unknown"),
     ({"speaker_stats": np.zeros(3)}, "shape")])
-def test_rejects_bad_arguments(arguments, message):
+def test_stream_rejects_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Stream(**{"sr": SR} | arguments)
 
 
-def test_command_prints_a_json_line_per_window(run_cli, tmp_path, speech):
+def test_predict_stream_command_prints_a_json_line_per_window(run_cli, tmp_path, speech):
     path = tmp_path / "long.wav"
     soundfile.write(path, np.tile(speech, 3), SR)
     status, stdout, stderr = run_cli("predict", "--stream", "--model", "mfcc", path)

@@ -42,7 +42,7 @@ def test_restrict_classes_keeps_the_order_of_probabilities():
     assert "p_happy" not in rows
 
 
-def test_ablation_table_compares_each_step_with_the_one_before():
+def test_ablation_table_compares_each_step_with_the_previous_one():
     steps = ["cnn", *(name for name in ABLATIONS if name.startswith("cnn+")), "cnn_attention"]
     parts = [make_predictions(model, (index + 1) / len(steps), n_speakers=len(steps))
              for index, model in enumerate(steps)]
@@ -54,14 +54,14 @@ def test_ablation_table_compares_each_step_with_the_one_before():
     assert {text.split()[0] for text in table["difference"].iloc[1:]} == {f"{100 / len(steps):+.1f}"}
 
 
-def test_tables_of_several_corpora():
+def test_cross_corpus_tables_show_the_uar_of_each_pair():
     pairs = [make_predictions(split="cross-corpus", train=a, test=b, accuracy=accuracy)
              for a, b, accuracy in (("ravdess", "emodb", 0.5), ("emodb", "ravdess", 0.75))]
-    left_out = [make_predictions(split="leave-one-corpus-out", train="multiple", test=name, accuracy=accuracy)
+    held_out = [make_predictions(split="leave-one-corpus-out", train="multiple", test=name, accuracy=accuracy)
                 for name, accuracy in (("ravdess", 0.5), ("emodb", 1.0))]
     curve = [make_predictions(split=f"train-{n}-speakers-multi-corpus", train="multiple", test="emodb",
                               accuracy=accuracy) for n, accuracy in ((5, 0.25), (10, 0.5))]
-    summary = metrics.summarize(pd.concat([*pairs, *left_out, *curve]))
+    summary = metrics.summarize(pd.concat([*pairs, *held_out, *curve]))
     matrix = tables.cross_corpus_matrix(summary, "m")
     assert matrix.loc["RAVDESS speech", "EMO-DB"] == 50
     assert matrix.loc["EMO-DB", "RAVDESS speech"] == 75
@@ -69,4 +69,8 @@ def test_tables_of_several_corpora():
     table = tables.leave_one_corpus_out_table(summary)
     assert table["m"].to_dict() == {"EMO-DB": 100, "RAVDESS speech": 50, "mean": 75}
     assert tables.learning_curve_table(summary, "m")["EMO-DB"].to_dict() == {5: 25, 10: 50}
-    assert tables.result_tables(summary) == []  # none has the shape of a table of models
+    shown = dict(tables.result_tables(summary))
+    table = shown["leave-one-corpus-out, emotion, classes that training and test corpus share"]
+    assert table[["trained on", "tested on", "UAR"]].values.tolist() == [
+        ["other corpora", "EMO-DB", "100.0"], ["other corpora", "RAVDESS speech", "50.0"]]
+    assert len(shown) == 4  # two sizes of the training set

@@ -1,4 +1,4 @@
-"""The live page in Chromium: Python's predictions, bad input, no other host, offline, accessibility."""
+"""The live page in Chromium: predictions as in Python, invalid input, no other host, offline use, accessibility."""
 
 import functools
 import http.server
@@ -81,7 +81,7 @@ def assert_equal_windows(windows, expected, atol):
 
 
 @pytest.mark.parametrize("model", ["mfcc", "whisper"])
-def test_sample_and_dropped_file_are_classified_as_in_python(model, open_page, tmp_path):
+def test_predictions_of_sample_and_dropped_file_equal_python(model, open_page, tmp_path):
     page, expected, requests = open_page(), list(predict_stream(SAMPLE, model)), []
     page.on("request", lambda request: requests.append(request.url))
     assert_equal_windows(classify_sample(page, model), expected, ATOL[model])
@@ -100,7 +100,7 @@ def test_sample_and_dropped_file_are_classified_as_in_python(model, open_page, t
     assert all(url.startswith((page.url, "blob:")) for url in requests)
 
 
-def test_microphone_gives_the_predictions_of_python(open_page, tmp_path):
+def test_microphone_predictions_equal_python(open_page, tmp_path):
     y = audio.resample(audio.trim(audio.load(SAMPLE)), 16000, 48000)
     silence = np.zeros(48000 * 3 // 2)
     soundfile.write(tmp_path / "speech.wav", np.concatenate([silence, y, silence]), 48000, subtype="FLOAT")
@@ -110,16 +110,16 @@ def test_microphone_gives_the_predictions_of_python(open_page, tmp_path):
     page.click("#microphone")
     windows = wait_for_windows(page, 14)
     page.click("#microphone")
-    spoken = [window for window in windows if window["probabilities"]]
+    speech_windows = [window for window in windows if window["probabilities"]]
     soundfile.write(tmp_path / "trimmed.wav", y, 48000, subtype="FLOAT")
     (expected,) = predict_stream(tmp_path / "trimmed.wav", "mfcc")
     differences = [max(abs(window["probabilities"][name] - p) for name, p in expected["probabilities"].items())
-                   for window in spoken]
+                   for window in speech_windows]
     assert min(differences) < 0.02  # windows that contain the whole sentence
     assert page.inner_text("#level-text") == "no input"
 
 
-def test_bad_input_is_explained_and_the_page_keeps_working(open_page, site, tmp_path):
+def test_invalid_input_is_reported_and_the_page_stays_usable(open_page, site, tmp_path):
     page = open_page("--use-fake-device-for-media-stream", "--deny-permission-prompts")
     page.check("input[value=mfcc]")
     for name, content, message in (("text.wav", b"no audio", "cannot decode"), ("empty.wav", b"", "file is empty")):
@@ -136,7 +136,7 @@ def wait_for_error(page, text):
     page.wait_for_function("text => document.getElementById('error').innerText.includes(text)", arg=text)
 
 
-def test_missing_microphone_is_explained(open_page):
+def test_missing_microphone_is_reported(open_page):
     page = open_page()
     page.add_init_script("navigator.mediaDevices.getUserMedia = async () => { "
                          "throw new DOMException('no device', 'NotFoundError') }")
@@ -147,7 +147,7 @@ def test_missing_microphone_is_explained(open_page):
     wait_for_error(page, "No microphone was found")
 
 
-def test_missing_webassembly_is_explained(open_page):
+def test_missing_webassembly_is_reported(open_page):
     page = open_page()
     page.add_init_script("delete window.WebAssembly")
     page.reload()
@@ -156,7 +156,7 @@ def test_missing_webassembly_is_explained(open_page):
     wait_for_error(page, "no WebAssembly")
 
 
-def test_recording_longer_than_one_hour_is_refused(open_page, tmp_path):
+def test_recording_longer_than_one_hour_is_rejected(open_page, tmp_path):
     path = tmp_path / "long.wav"
     soundfile.write(path, np.zeros(8000 * 3601, np.int16), 8000, subtype="PCM_U8")
     page = open_page()
@@ -164,7 +164,7 @@ def test_recording_longer_than_one_hour_is_refused(open_page, tmp_path):
     wait_for_error(page, "longer than one hour")
 
 
-def test_altered_model_is_refused(open_page):
+def test_altered_model_is_rejected(open_page):
     page = open_page(service_workers="block")
     page.route("**/models/mfcc_emotion.onnx", lambda route: route.fulfill(body=b"altered"))
     page.check("input[value=mfcc]")
@@ -188,7 +188,7 @@ def test_page_works_offline_after_the_first_use(open_page):
     assert classify_sample(page) == expected
 
 
-def test_own_confusion_matrix_and_its_download(open_page, tmp_path):
+def test_confusion_matrix_counts_recordings_and_download_is_a_custom_corpus(open_page, tmp_path):
     y = audio.resample(audio.trim(audio.load(SAMPLE)), 16000, 48000)
     soundfile.write(tmp_path / "speech.wav", y, 48000, subtype="FLOAT")
     page = open_page("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
@@ -220,8 +220,8 @@ def record_next(page, prompt):
     page.keyboard.press("Enter")  # the button has the focus
     page.wait_for_function("() => document.getElementById('next').innerText === 'Stop'")
     assert page.is_disabled("#play-sample")
-    start = page.evaluate("() => window.ser.received()")
-    page.wait_for_function("start => window.ser.received() > start + 16000", arg=start)
+    start = page.evaluate("() => window.ser.nSamples()")
+    page.wait_for_function("start => window.ser.nSamples() > start + 16000", arg=start)
     page.keyboard.press("Enter")
 
 
@@ -232,14 +232,14 @@ def check_archive(path, folder):
     from ser_utils.datasets.core import EMOTIONS, load_clips
 
     assert zipfile.ZipFile(path).testzip() is None
-    shutil.unpack_archive(path, folder / "downloaded", "zip")
-    clips = load_clips(folder / "downloaded" / "recordings" / "clips.csv", "custom")
+    shutil.unpack_archive(path, folder / "extracted", "zip")
+    clips = load_clips(folder / "extracted" / "recordings" / "clips.csv", "custom")
     assert sorted(clips["emotion"]) == sorted(EMOTIONS)
     assert set(clips["speaker"]) == {"me"}
-    table = pd.read_csv(folder / "downloaded" / "recordings" / "clips.csv")
+    table = pd.read_csv(folder / "extracted" / "recordings" / "clips.csv")
     assert set(table["model"]) == {"mfcc"}
     assert table["is_adapted"].all()
-    y, sr = audio.read(folder / "downloaded" / "recordings" / clips["file"].iloc[0])
+    y, sr = audio.read(folder / "extracted" / "recordings" / clips["file"].iloc[0])
     assert sr == 16000
     assert 0.9 * sr < len(y) < 7 * sr
 
@@ -255,14 +255,14 @@ def test_page_is_accessible_and_fits(width, scheme, open_page):
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
-def test_build_replaces_no_other_folder(tmp_path):
-    (tmp_path / "photo.txt").write_text("mine")
-    with pytest.raises(ValueError, match="no build of the live page"):
+def test_build_does_not_overwrite_another_folder(tmp_path):
+    (tmp_path / "photo.txt").write_text("text")
+    with pytest.raises(ValueError, match="not a build of the live page"):
         build_web.build(tmp_path)
     assert (tmp_path / "photo.txt").is_file()
 
 
-def test_microphone_is_released_after_two_presses(open_page):
+def test_microphone_is_released_after_two_clicks(open_page):
     page = open_page("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", permissions=["microphone"])
     page.check("input[value=mfcc]")
     page.evaluate("""() => {
@@ -279,7 +279,7 @@ def test_microphone_is_released_after_two_presses(open_page):
     assert page.evaluate("() => window.tracks.length") == 1
 
 
-def test_files_are_described_and_small(site):
+def test_download_size_of_each_model_is_limited(site):
     info = json.loads((site[0] / "models.json").read_text(encoding="utf-8"))
     sizes = {name: info["runtime"]["size"] + sum(file["size"] for file in model["files"])
              for name, model in info["models"].items()}

@@ -1,4 +1,4 @@
-"""The Whisper encoder: parts against librosa and NumPy, lengths, stored statistics, and damaged files."""
+"""The Whisper encoder: comparison with librosa and NumPy, input lengths, stored statistics, damaged files."""
 
 import shutil
 
@@ -35,7 +35,7 @@ def test_statistics_are_mean_and_sd_of_the_hidden_states():
 
 
 @pytest.mark.parametrize("n", [0, 1, 4799, 4801, 4960, 16000 * 40])
-def test_any_length(n):
+def test_hidden_states_of_any_length_are_finite(n):
     states = whisper.compute_hidden_states(np.random.default_rng(0).normal(0, 0.1, n))
     assert np.isfinite(states).all()
     assert states.shape[1] == n_frames(max(n, 4800))
@@ -59,7 +59,7 @@ def test_sequences_are_stored_and_aligned(samples, small_features_folder, tmp_pa
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"damaged")])
-def test_missing_or_altered_encoder_is_named(tmp_path, monkeypatch, clear_encoder_cache, damage):
+def test_missing_or_altered_encoder_error_names_file_and_remedy(tmp_path, monkeypatch, clear_encoder_cache, damage):
     folder = shutil.copytree(ROOT / "models", tmp_path / "models")
     monkeypatch.setattr(whisper, "ENCODER", folder / "whisper_encoder.onnx")
     damage(whisper.ENCODER)
@@ -105,7 +105,7 @@ def test_transformer_block_equals_numpy():
     np.testing.assert_allclose(model(x[None]).numpy()[0], expected, atol=1e-3)
 
 
-def test_missing_weights_are_named():
+def test_set_weights_names_missing_weights():
     import build_whisper_encoder as build
 
     inputs = build.keras.Input((None, 512))

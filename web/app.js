@@ -3,7 +3,7 @@
 import { DASHES, ProbabilityView, SignalView, emotionColor } from "./charts.js";
 import { Classifier } from "./classifier.js";
 import { MelSpectrogram, SR, peakOf } from "./dsp.js";
-import { Microphone, explain, readFile } from "./input.js";
+import { Microphone, formatError, readFile } from "./input.js";
 import { EMOTIONS, FIVE_EMOTIONS, RecentPeak, Windower, decodeProbabilities, describeWindow } from "./stream.js";
 import { Trials } from "./trials.js";
 
@@ -11,23 +11,23 @@ const $ = (id) => document.getElementById(id);
 const SENTENCE = "“Kids are talking by the door.”", N_NEUTRAL = 3, ANNOUNCEMENT_INTERVAL = 5000; // ms
 const REASONS = {
   silence: "No speech in this window.", short: "Too little speech in this window.",
-  "out of distribution": "Unlike all training speech (noise, music or another kind of recording): no prediction.",
-  "low confidence": "No emotion is probable enough (30 %): no prediction." };
+  "out of distribution": "Out of distribution (noise, music or speech unlike the training data): no prediction.",
+  "low confidence": "Low confidence (no emotion reaches 30 %): no prediction." };
 const MAX_QUEUE = 4, MAX_CLIP_SECONDS = 6, CLIPPING_PEAK = 0.99;
 const signal = new SignalView($("signal")), probabilities = new ProbabilityView($("probabilities")), microphone = new Microphone(), trials = new Trials();
 let isStarting = false, classifier = null, session = null, recording = null;
 let neutralClips = null; // while a speaker is enrolled
 
-// Everything that can be observed from outside, for tests and for the console
-export const state = { windows: [], lost: 0, milliseconds: [], delays: [], received: () => session?.received ?? 0 };
+// State that tests and the browser console read
+export const state = { windows: [], nSkipped: 0, milliseconds: [], delays: [], nSamples: () => session?.nSamples ?? 0 };
 window.ser = state;
 
-function fail(error) {
-  $("error").textContent = explain(error);
+function showError(error) {
+  $("error").textContent = formatError(error);
   $("error").hidden = false;
 }
 
-// For screen readers: at most one announcement in five seconds, none while a recording is made.
+// Announce to screen readers: at most once in five seconds, never during a recording.
 let lastAnnouncement = { text: "", time: 0 };
 function announce(text, isFinal = false) {
   const isDue = performance.now() - lastAnnouncement.time > ANNOUNCEMENT_INTERVAL && text !== lastAnnouncement.text;
@@ -36,10 +36,10 @@ function announce(text, isFinal = false) {
   $("announcement").textContent = text;
 }
 
-// Run an action of the reader; report its error and keep the page working.
+// Run a user action and show its error; the page stays usable.
 const action = (run) => async (event) => {
   $("error").hidden = true;
-  try { await run(event); } catch (error) { if (error.name !== "AbortError") fail(error); }
+  try { await run(event); } catch (error) { if (error.name !== "AbortError") showError(error); }
 };
 
 async function loadModel() {
@@ -50,16 +50,16 @@ async function loadModel() {
   $("loading").hidden = false;
   announce("loading the model", true);
   try { await classifier.load(name); } finally { $("loading").hidden = true; }
-  $("forget").hidden = true;
+  $("reset-speaker").hidden = true;
   if (trials.next) promptTrial();
   else $("prompt").textContent = "";
 }
 
-// The chosen model is loaded when it is used.
+// The selected model is loaded at its first use.
 function changeModel() {
   stopMicrophone();
-  const wasAdapted = !$("forget").hidden;
-  $("forget").hidden = $("next").hidden = true;
+  const wasAdapted = !$("reset-speaker").hidden;
+  $("reset-speaker").hidden = $("next").hidden = true;
   neutralClips = null;
   $("prompt").textContent = `The model changes at the next start.${wasAdapted ? " The adaptation to your voice is removed." : ""}`;
 }
@@ -69,10 +69,10 @@ function showProgress(loaded, total) {
   $("loaded").textContent = `${(loaded / 1e6).toFixed(0)} of ${(total / 1e6).toFixed(0)} MB`;
 }
 
-// A session: one continuous signal from its first sample on.
+// A session: one continuous signal and its windows.
 function beginSession() {
-  session = { windower: new Windower(), mel: new MelSpectrogram(), recentPeak: new RecentPeak(), waiting: [], isBusy: false, received: 0, isActive: true };
-  Object.assign(state, { windows: [], lost: 0, milliseconds: [], delays: [] });
+  session = { windower: new Windower(), mel: new MelSpectrogram(), recentPeak: new RecentPeak(), queue: [], isBusy: false, nSamples: 0, isActive: true };
+  Object.assign(state, { windows: [], nSkipped: 0, milliseconds: [], delays: [] });
   signal.reset();
   probabilities.reset();
   $("summary").textContent = "";
@@ -81,33 +81,33 @@ function beginSession() {
 
 function receive(current, block) {
   if (current !== session || !current.isActive) return;
-  session.received += block.length;
+  session.nSamples += block.length;
   signal.push(block, session.mel.push(block));
   showLevel(peakOf(block));
   if (recording?.owner === current) recording.blocks.push(block);
-  const arrived = performance.now();
-  for (const window of session.windower.push(block)) enqueue({ ...window, arrived });
+  const arrivalTime = performance.now();
+  for (const window of session.windower.push(block)) enqueue({ ...window, arrivalTime });
 }
 
 function enqueue(window) {
-  session.waiting.push(window);
-  while (session.isLive && session.waiting.length > MAX_QUEUE) { session.waiting.shift(); state.lost++; }
-  classifyWaiting(session);
+  session.queue.push(window);
+  while (session.isLive && session.queue.length > MAX_QUEUE) { session.queue.shift(); state.nSkipped++; }
+  classifyQueue(session);
 }
 
-async function classifyWaiting(current) {
+async function classifyQueue(current) {
   if (current.isBusy) return;
   current.isBusy = true;
   try {
-    while (current.waiting.length && current === session) {
-      const window = current.waiting.shift(), output = await classifier.predict(window.samples);
+    while (current.queue.length && current === session) {
+      const window = current.queue.shift(), output = await classifier.predict(window.samples);
       const result = describeWindow(window, output, classifier.classes, current.recentPeak.push(output.peak));
-      if (current === session) show(result, output.milliseconds, performance.now() - window.arrived);
+      if (current === session) show(result, output.milliseconds, performance.now() - window.arrivalTime);
     }
   } catch (error) {
-    current.waiting.length = 0;
+    current.queue.length = 0;
     current.isActive = false;
-    fail(error);
+    showError(error);
   } finally {
     current.isBusy = false;
   }
@@ -122,7 +122,7 @@ function show(result, milliseconds, delay) {
   addRow(result);
   const mean = (values) => values.reduce((sum, x) => sum + x, 0) / values.length;
   $("timing").textContent = `Window of 3 s every 0.5 s. Computation ${mean(state.milliseconds).toFixed(0)} ms per window, ` +
-    `${mean(state.delays).toFixed(0)} ms from its last sample to the result; ${state.lost} windows skipped.`;
+    `${mean(state.delays).toFixed(0)} ms from its last sample to the result; ${state.nSkipped} windows skipped.`;
 }
 
 function showPrediction(result) {
@@ -203,11 +203,11 @@ async function startMicrophone() {
   await loadModel();
   const current = beginSession();
   current.isLive = true;
-  await microphone.start((block) => receive(current, block), endOfDevice);
+  await microphone.start((block) => receive(current, block), onDisconnect);
   $("microphone").textContent = "Stop microphone";
 }
 
-// A second press while the microphone starts would start it twice.
+// A second click during the start would start the microphone twice.
 async function startOnce() {
   if (isStarting) throw new DOMException("the microphone is starting", "AbortError");
   isStarting = true;
@@ -232,30 +232,30 @@ async function classifyRecording(blob, name) {
   URL.revokeObjectURL($("player").src);
   $("player").src = URL.createObjectURL(blob);
   $("player").hidden = false;
-  const isWanted = () => current === session && current.isActive;
-  for (let start = 0; start < y.length && isWanted(); start += SR / 2) {
+  const isCurrent = () => current === session && current.isActive;
+  for (let start = 0; start < y.length && isCurrent(); start += SR / 2) {
     receive(current, y.subarray(start, start + SR / 2));
-    while (current.waiting.length > 1 && isWanted()) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (current.queue.length > 1 && isCurrent()) await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  if (isWanted()) for (const window of current.windower.finish()) enqueue({ ...window, arrived: performance.now() });
-  while ((current.isBusy || current.waiting.length) && isWanted()) await new Promise((resolve) => setTimeout(resolve, 5));
-  if (isWanted()) showSummary(state.windows);
+  if (isCurrent()) for (const window of current.windower.finish()) enqueue({ ...window, arrivalTime: performance.now() });
+  while ((current.isBusy || current.queue.length) && isCurrent()) await new Promise((resolve) => setTimeout(resolve, 5));
+  if (isCurrent()) showSummary(state.windows);
 }
 
-function endOfDevice() {
+function onDisconnect() {
   const error = new Error("the microphone was disconnected: connect it and start again");
   stopMicrophone();
   if (recording) recording.reject(error);
-  else fail(error);
+  else showError(error);
 }
 
-// Controls that would disturb a recording.
+// Disable the controls that would interrupt a recording.
 function setDisabled(isDisabled) {
-  for (const element of document.querySelectorAll("#microphone, #file, #play-sample, #sample, input[name=model], #enroll, #forget, #trials, #download"))
+  for (const element of document.querySelectorAll("#microphone, #file, #play-sample, #sample, input[name=model], #enroll, #reset-speaker, #trials, #download"))
     element.disabled = isDisabled;
 }
 
-// One recording of a few seconds from the microphone; ends by itself.
+// Record one clip from the microphone, at most MAX_CLIP_SECONDS.
 async function recordClip() {
   const wasRunning = Boolean(microphone.stream);
   if (!wasRunning) await startOnce();
@@ -334,14 +334,14 @@ async function addNeutral(samples) {
   if (neutralClips.length < N_NEUTRAL) return promptNeutral();
   await classifier.enroll(neutralClips);
   neutralClips = null;
-  $("forget").hidden = false;
+  $("reset-speaker").hidden = false;
   prompt("The model is adapted to your voice.");
   return $("trials").focus();
 }
 
 function addTrial(samples, output) {
   const emotion = trials.next, prediction = decodeProbabilities(output, classifier.classes);
-  trials.add(emotion, samples, { ...prediction, model: classifier.name, isAdapted: !$("forget").hidden });
+  trials.add(emotion, samples, { ...prediction, model: classifier.name, isAdapted: !$("reset-speaker").hidden });
   showMatrix();
   promptTrial(`Intended ${emotion}, predicted ${prediction.emotion}. `);
 }
@@ -380,7 +380,7 @@ function connect() {
   });
   for (const input of document.querySelectorAll("input[name=model]")) input.onchange = action(changeModel);
   $("enroll").onclick = action(beginEnrollment);
-  $("forget").onclick = action(async () => { await classifier.forget(); $("forget").hidden = true; $("prompt").textContent = "The adaptation was removed."; });
+  $("reset-speaker").onclick = action(async () => { await classifier.resetSpeaker(); $("reset-speaker").hidden = true; $("prompt").textContent = "The adaptation was removed."; });
   $("trials").onclick = action(beginTrials);
   $("next").onclick = action(recordNext);
   $("download").onclick = action(download);
@@ -390,22 +390,22 @@ function connect() {
   document.ondrop = action(async (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    if (recording) throw new Error("stop the recording first");
+    if (recording) throw new Error("a recording is running: stop it before dropping a file");
     const [file] = event.dataTransfer.files;
-    if (!file) throw new Error("nothing that can be classified was dropped: drop an audio file");
+    if (!file) throw new Error("the dropped item is not a file: drop an audio file");
     await classifyRecording(file);
   });
 }
 
 const darkMode = matchMedia("(prefers-color-scheme: dark)");
-let lastDrawn = "";
+let lastViewState = "";
 
-function drawLoop() { // draws when something changed
-  const drawn = `${session?.received} ${state.windows.length} ${innerWidth} ${darkMode.matches}`;
-  if (!document.hidden && drawn !== lastDrawn) {
+function drawLoop() { // draws only after a change
+  const viewState = `${session?.nSamples} ${state.windows.length} ${innerWidth} ${darkMode.matches}`;
+  if (!document.hidden && viewState !== lastViewState) {
     signal.draw();
-    probabilities.draw((session?.received ?? 0) / SR);
-    lastDrawn = drawn;
+    probabilities.draw((session?.nSamples ?? 0) / SR);
+    lastViewState = viewState;
   }
   requestAnimationFrame(drawLoop);
 }

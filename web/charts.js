@@ -1,4 +1,4 @@
-// Drawings on canvases: signal, mel spectrogram and probabilities over the last seconds.
+// Canvas views: signal, mel spectrogram and probabilities over the last seconds.
 
 import { FRAMES_PER_SECOND, N_MELS, SR } from "./dsp.js";
 import { EMOTIONS } from "./stream.js";
@@ -98,10 +98,10 @@ export class ProbabilityView {
     Object.assign(context, { strokeStyle: emotionColor(emotion), lineWidth: 2 });
     context.setLineDash(dash);
     context.beginPath();
-    let isPenDown = false;
+    let isConnected = false;
     for (const window of this.windows) { // a window without probabilities interrupts the line
-      if (window.probabilities) context[isPenDown ? "lineTo" : "moveTo"](x(window), y(window.probabilities[emotion]));
-      isPenDown = Boolean(window.probabilities);
+      if (window.probabilities) context[isConnected ? "lineTo" : "moveTo"](x(window), y(window.probabilities[emotion]));
+      isConnected = Boolean(window.probabilities);
     }
     context.stroke();
     context.setLineDash([]);

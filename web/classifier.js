@@ -1,4 +1,4 @@
-// The models in a worker: load, predict, enroll, each as a promise.
+// Proxy of the models in a worker: each method returns a promise.
 
 export class Classifier {
   constructor(models, onProgress) {
@@ -46,5 +46,5 @@ export class Classifier {
 
   predict(samples) { return this.request("predict", { samples }); }
   enroll(clips) { return this.request("enroll", { clips }); }
-  forget() { return this.request("forget"); }
+  resetSpeaker() { return this.request("resetSpeaker"); }
 }

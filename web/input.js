@@ -4,7 +4,7 @@ import { Resampler, SR, toMono } from "./dsp.js";
 
 const MAX_FILE_BYTES = 512 * 2 ** 20, MAX_FILE_SECONDS = 3600;
 
-// Duration in s from the header, before decoding needs its memory; NaN if the browser cannot tell.
+// Duration in s from the header, before the file is decoded into memory; NaN if unknown.
 function readDuration(file) {
   return new Promise((resolve) => {
     const player = document.createElement("audio"), url = URL.createObjectURL(file);
@@ -14,13 +14,13 @@ function readDuration(file) {
 }
 
 export class Microphone {
-  constructor() { this.generation = 0; this.stream = null; } // a start is void if another start or a stop follows
+  constructor() { this.generation = 0; this.stream = null; } // a start is cancelled by a later start or stop
 
   // onBlock receives Float32Array blocks at 16 kHz; onEnd is called when the device is unplugged
   async start(onBlock, onEnd) {
     this.stop();
     const generation = this.generation;
-    // the browser's processing would change level and spectrum
+    // the browser's signal processing would change gain and spectrum
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
     const context = new AudioContext(); // at the rate of the device
@@ -28,7 +28,7 @@ export class Microphone {
       await context.audioWorklet.addModule("capture-processor.js");
       await context.resume();
       if (generation !== this.generation) throw new DOMException("stopped before it started", "AbortError");
-    } catch (error) { // otherwise the microphone would stay on
+    } catch (error) { // release the microphone
       stream.getTracks().forEach((track) => track.stop());
       context.close();
       throw error;
@@ -52,7 +52,7 @@ export class Microphone {
 }
 
 export async function readFile(file) { // File or Blob
-  if (!file.size) throw new Error(`${file.name}: the file is empty: record it again`);
+  if (!file.size) throw new Error(`${file.name}: the file is empty: choose another file`);
   if (file.size > MAX_FILE_BYTES) throw new Error(`${file.name}: the file has more than 512 MB: cut it into parts`);
   const tooLong = new Error(`${file.name}: longer than one hour: cut it into parts`);
   if (await readDuration(file) > MAX_FILE_SECONDS) throw tooLong;
@@ -67,7 +67,7 @@ export async function readFile(file) { // File or Blob
   return toMono(Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c)));
 }
 
-export function explain(error) {
+export function formatError(error) {
   if (error.name === "NotAllowedError") return "The browser denied access to the microphone: allow it beside the address, or use a file.";
   if (error.name === "NotFoundError") return "No microphone was found: connect one, or use a file.";
   const text = error.message || String(error);

@@ -1,4 +1,4 @@
-// Windows and decisions of ser_utils.live.stream: a window of 3 s is classified every 0.5 s.
+// Windows and abstention as in ser_utils.live.stream: a window of 3 s is classified every 0.5 s.
 
 // constants.js is written by scripts/build_web.py from the Python modules
 import { EMOTIONS, FIVE_EMOTIONS, HOP_DURATION, MIN_DURATION, MIN_PEAK, MIN_PROBABILITY, MIN_SPEECH_DURATION, PAUSE_RATIO, PEAK_DURATION,
@@ -36,7 +36,7 @@ export class Windower {
   }
 }
 
-// Highest peak of the last seconds: a pause is relative to it.
+// Highest peak of the last seconds, the reference for pauses.
 export class RecentPeak {
   constructor() { this.peaks = []; }
 
@@ -46,7 +46,7 @@ export class RecentPeak {
   }
 }
 
-// Names for the output of the models, or the reason why there is none.
+// Emotion, gender and probabilities of a window, or the reason for abstention.
 export function describeWindow(window, output, classes, recentPeak) {
   const result = { start: window.start, duration: window.samples.length / SR, emotion: null, gender: null, code: null,
                    class: null, probabilities: null, oodScore: null, abstention: null };

@@ -1,4 +1,4 @@
-// Keeps the page, the runtime and the models, so that the page works offline after the first use.
+// Service worker: caches page, runtime and models, so that the page works offline after the first use.
 
 const CACHE = "ser-VERSION"; // replaced by scripts/build_web.py
 const SHELL = SHELL_FILES;
@@ -24,7 +24,7 @@ async function respond(event) {
   const { request } = event, cached = await caches.match(request, { ignoreSearch: true });
   if (cached) return cached;
   const response = await fetch(request, { cache: "no-cache" }), copy = response.clone();
-  if (response.status === 200) // without space the page works, but not offline
+  if (response.status === 200) // without storage the page works online only
     event.waitUntil(caches.open(CACHE).then((cache) => cache.put(request, copy)).catch(() => {}));
   return response;
 }

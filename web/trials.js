@@ -1,4 +1,4 @@
-// "Your own confusion matrix": prompts, recordings, predictions, and their download.
+// Confusion matrix of own recordings: prompts, recordings, predictions, and their download.
 
 import { encodeWav } from "./dsp.js";
 import { EMOTIONS } from "./stream.js";
@@ -31,7 +31,7 @@ export class Trials {
 
   get correct() { return this.trials.filter(({ emotion, prediction }) => emotion === prediction.emotion).length; }
 
-  // A folder as `ser extract --dataset custom` and `ser audit` read it
+  // ZIP of a folder in the format of `ser extract --dataset custom` and `ser audit`
   archive() {
     const header = ["file", "emotion", "speaker", "predicted", "gender_predicted", "code", "model", "is_adapted", ...EMOTIONS.map((name) => `p_${name}`)];
     const rows = [header], files = {};

@@ -7,7 +7,7 @@ import { hasSignal, isLoud } from "./stream.js";
 const MIN_ENCODER_SAMPLES = 0.3 * SR;
 let model = null, isRuntimeReady = false;
 
-async function fetchChecked({ path, sha256 }, onProgress) {
+async function fetchVerified({ path, sha256 }, onProgress) {
   const response = await fetch(path);
   if (!response.ok) throw new Error(`${path} could not be loaded (${response.status}): reload the page`);
   const chunks = [];
@@ -25,7 +25,7 @@ async function fetchChecked({ path, sha256 }, onProgress) {
 }
 
 async function loadRuntime(file, onProgress) {
-  const compressed = await fetchChecked(file, onProgress);
+  const compressed = await fetchVerified(file, onProgress);
   const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("gzip"));
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1; // sw.js
   ort.env.wasm.wasmPaths = new URL("./vendor/onnxruntime/", import.meta.url).href;
@@ -40,7 +40,7 @@ async function load({ name, runtime, info }) {
   if (!isRuntimeReady) await loadRuntime(runtime, onProgress);
   const sessions = {};
   for (const file of info.files)
-    sessions[file.role] = await ort.InferenceSession.create(await fetchChecked(file, onProgress), { executionProviders: ["wasm"] });
+    sessions[file.role] = await ort.InferenceSession.create(await fetchVerified(file, onProgress), { executionProviders: ["wasm"] });
   for (const session of Object.values(model?.sessions ?? {})) await session.release();
   model = { name, info, sessions, speaker: null };
   return {};
@@ -55,7 +55,7 @@ async function computeStatistics(speech) {
   return statistics;
 }
 
-// Inputs that adapt the models to a speaker; neutral without enrollment.
+// Inputs that adapt the models to a speaker; without enrollment they change nothing.
 function speakerInputs() {
   if (model.name === "whisper") return { speaker_offset: tensor(model.speaker?.offset ?? new Float32Array(4096), [4096]) };
   const scale = model.speaker?.scale ?? new Float32Array(64).fill(1), offset = model.speaker?.offset ?? new Float32Array(64);
@@ -73,13 +73,13 @@ async function classify(speech) {
 }
 
 async function predict({ samples }) {
-  const started = performance.now(), y = normalize(samples), peak = peakOf(y), result = { peak, speechDuration: 0, emotion: null };
+  const startTime = performance.now(), y = normalize(samples), peak = peakOf(y), result = { peak, speechDuration: 0, emotion: null };
   if (hasSignal(peak, samples.length / SR)) {
     const speech = trim(y), [emotion, gender] = await classify(speech);
     Object.assign(result, { speechDuration: speech.length / SR, emotion: [...emotion.probabilities.data],
                             gender: [...gender.probabilities.data], oodScore: emotion.ood_score.data[0] });
   }
-  return { ...result, milliseconds: performance.now() - started };
+  return { ...result, milliseconds: performance.now() - startTime };
 }
 
 // Reference statistics of a speaker from neutral recordings, as ser_utils.live.enroll_speaker.
@@ -113,7 +113,7 @@ async function mfccSpeaker(speech) {
   return { scale, offset: neutralMean.map((m, k) => m - mean[k] * scale[k]) };
 }
 
-const HANDLERS = { load, predict, enroll, forget: () => { model.speaker = null; return {}; } };
+const HANDLERS = { load, predict, enroll, resetSpeaker: () => { model.speaker = null; return {}; } };
 let queue = Promise.resolve(); // one message at a time
 onmessage = ({ data }) => {
   queue = queue.then(async () => {

@@ -22,6 +22,12 @@ def printable(name):
     Parameters
     ----------
     name : str or Path
+        File name, or any text.
+
+    Returns
+    -------
+    str
+        The name, with escape sequences in place of non-printable characters.
 
     Examples
     --------
@@ -39,7 +45,9 @@ def write_atomic(path, content):
     Parameters
     ----------
     path : Path
+        File to write or replace.
     content : bytes
+        Content of the file.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -58,6 +66,7 @@ def write_checksums(folder, names):
     Parameters
     ----------
     folder : Path
+        Folder of the files.
     names : iterable of str
         File names in `folder`.
     """
@@ -71,12 +80,14 @@ def read_verified(path, remedy):
     Parameters
     ----------
     path : Path
+        File to read.
     remedy : str
         Instruction for the user, the end of the error message.
 
     Returns
     -------
     bytes
+        Content of the file.
 
     Raises
     ------
@@ -104,6 +115,7 @@ def write_model_checksums(folder):
     Parameters
     ----------
     folder : Path
+        Folder of the model files.
     """
     write_checksums(folder, sorted(path.name for pattern in ("*.onnx", "*_info.json") for path in folder.glob(pattern)))
 
@@ -114,12 +126,14 @@ def read_model(path, remedy):
     Parameters
     ----------
     path : Path
+        Model file to read.
     remedy : str
         As for `read_verified`.
 
     Returns
     -------
     bytes
+        Content of the file.
 
     Raises
     ------
@@ -138,6 +152,12 @@ def to_csv_bytes(table):
     Parameters
     ----------
     table : pd.DataFrame
+        Table to convert; its index is not stored.
+
+    Returns
+    -------
+    bytes
+        The CSV file, with a header.
     """
     return table.to_csv(index=False, lineterminator="\n").encode(*CSV_ENCODING)
 
@@ -153,6 +173,7 @@ def read_csv(path_or_buffer):
     Returns
     -------
     pd.DataFrame
+        The table; empty fields are NaN.
 
     Examples
     --------

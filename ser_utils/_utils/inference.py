@@ -14,6 +14,7 @@ def open_session(content, *, optimize=True):
     Returns
     -------
     onnxruntime.InferenceSession
+        Session on one thread of the CPU.
     """
     import onnxruntime
 

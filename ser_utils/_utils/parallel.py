@@ -16,6 +16,7 @@ def parallel_map(function, items, *, desc, unit="it", ordered=True, n_jobs=-1, s
     function : callable
         Picklable, called with one item.
     items : iterable
+        Picklable arguments of the function.
     desc : str
         Label of the progress bar.
     unit : str, default "it"

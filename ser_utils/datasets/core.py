@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ser_utils._utils.files import ROOT, printable
 
-# In reading order; further emotions of a corpus follow alphabetically
+# Order of classes in tables and figures; further emotions of a corpus follow alphabetically
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 GENDERS = ("female", "male")
 # The ten classes of the original project, in the order of their codes
@@ -42,26 +42,40 @@ class DatasetWarning(UserWarning):
 class Dataset:
     """A published corpus: its metadata, its file names and its source.
 
-    Attributes
+    Parameters
     ----------
-    name, title, language : str
-    n_clips, n_speakers : int
-        As published.
-    citation, licence, homepage : str
+    name : str
+        Key of `DATASETS`, such as "emodb".
+    title : str
+        Name in tables and figures, such as "EMO-DB".
+    language : str
+        Language of the utterances.
+    n_clips : int
+        Published number of clips.
+    n_speakers : int
+        Published number of speakers.
+    citation : str
+        Publication to cite.
+    licence : str
+        Licence of the recordings.
+    homepage : str
+        Address of the corpus.
     download_info : str
-        How to download it by hand.
+        Instruction to download it by hand.
     example : str
         End of a recording's path without suffix.
     pattern : str
         Regular expression for the end of a path without suffix, one named group per column.
     male_speakers : list of str
-        All other speakers are female.
-    label_codes : dict
-        Column to a mapping from codes in the file name to values.
+        Male speakers; all others are female.
+    label_codes : dict of str to dict
+        For each column, the mapping from codes in the file name to values.
     known_duplicates : list of str, optional
         Clips identical to another one of the same emotion that are used nevertheless.
-    url, checksum : str, optional
-        Archive that can be downloaded without registration, and its checksum, `algorithm:hexdigest`.
+    url : str, optional
+        Archive that can be downloaded without registration.
+    checksum : str, optional
+        Checksum of the archive, `algorithm:hexdigest`.
 
     Examples
     --------
@@ -96,7 +110,7 @@ class Dataset:
 
     @property
     def allows_derivatives(self):
-        """True if an open licence without ND covers derivatives, so that a model trained on it may ship (bool)."""
+        """Whether the licence permits derivatives, so that a model trained on the corpus may be published (bool)."""
         return self.licence.startswith(("CC", "ODbL")) and "-ND" not in self.licence
 
     @property
@@ -107,12 +121,23 @@ class Dataset:
 
     @property
     def emotions(self):
-        """Emotions of the corpus in reading order (tuple of str)."""
+        """Emotions of the corpus in the order of `EMOTIONS`, then alphabetically (tuple of str)."""
         names = set(self.label_codes["emotion"].values())
         return tuple(name for name in EMOTIONS if name in names) + tuple(sorted(names - set(EMOTIONS)))
 
     def match(self, path):
-        """Match the path of a recording; a re.Match with one group per column, or None."""
+        """Match the path of a recording.
+
+        Parameters
+        ----------
+        path : Path
+            Path relative to the folder of the corpus.
+
+        Returns
+        -------
+        re.Match or None
+            Match with one named group per column; None if the file is not named as in the corpus.
+        """
         return re.search(f"(?:^|/){self.pattern}$", path.with_suffix("").as_posix())
 
 
@@ -133,6 +158,12 @@ def data_home(dataset="ravdess", folder=None):
     Returns
     -------
     Path
+        The folder; it need not exist.
+
+    Examples
+    --------
+    >>> data_home("custom", "recordings/clips.csv").as_posix()
+    'recordings'
     """
     folder = Path(folder or os.environ.get("SER_DATA") or ROOT / "data" / "raw" / dataset)
     return folder.parent if folder.suffix.lower() == ".csv" else folder
@@ -172,6 +203,10 @@ def load_clips(folder=None, dataset="ravdess", *, return_skipped=False):
         If clips are missing, duplicated, named differently from the published corpus, or in the folder of another
         emotion; up to five are named.
 
+    See Also
+    --------
+    ser_utils.features.extract_features : Extract the features of these clips.
+
     Examples
     --------
     >>> clips = load_clips(SAMPLES)
@@ -191,11 +226,18 @@ def find_recordings(folder):
     Parameters
     ----------
     folder : Path
+        Folder to search recursively.
 
     Returns
     -------
     list of Path
         Sorted; hidden files are left out.
+
+    Examples
+    --------
+    >>> recordings = find_recordings(SAMPLES)
+    >>> len(recordings), recordings[0].name
+    (32, '03-01-01-01-01-01-01.flac')
     """
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".wav", ".flac") and path.is_file()
                   and not path.name.startswith("."))  # macOS writes ._NAME beside every file
@@ -207,21 +249,29 @@ def custom_name(source):
     Parameters
     ----------
     source : str or Path
+        CSV table or folder of recordings; it need not exist.
 
     Returns
     -------
     str
+        Name of the corpus.
+
+    Examples
+    --------
+    >>> custom_name("recordings/my_voice.csv"), custom_name("recordings/my_voice")
+    ('my_voice', 'my_voice')
     """
     source = Path(source).resolve()
     return source.stem if source.suffix.lower() == ".csv" else source.name
 
 
 def read_table(path):
-    """Read a CSV table of recordings; the delimiter may be a comma, a semicolon or a tab.
+    r"""Read a CSV table of recordings; the delimiter may be a comma, a semicolon or a tab.
 
     Parameters
     ----------
     path : str or Path
+        CSV file in UTF-8 with a header.
 
     Returns
     -------
@@ -232,6 +282,15 @@ def read_table(path):
     ------
     DatasetError
         If the table is unreadable or empty, or a row has no file or emotion.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "clips.csv"
+    ...     _ = path.write_text("Path;Emotion\na.wav;happy\n", encoding="utf-8")
+    ...     read_table(path).to_dict("records")
+    [{'file': 'a.wav', 'emotion': 'happy'}]
     """
     import pandas as pd
 
@@ -263,11 +322,14 @@ def map_labels(names, mapping=EMOTION_ALIASES):
     Parameters
     ----------
     names : pd.Series of str
+        Labels.
     mapping : dict of str to str, default EMOTION_ALIASES
+        Common name of each label, in lower case.
 
     Returns
     -------
     pd.Series of str
+        Common names.
 
     Examples
     --------

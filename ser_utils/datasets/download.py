@@ -1,4 +1,4 @@
-"""Download of published corpora: checked, unpacked safely, and complete or absent."""
+"""Download of published corpora: verified checksums, safe unpacking, no incomplete folders."""
 
 import os
 import shutil
@@ -41,6 +41,15 @@ def download(dataset, folder=None, *, progress=True):
     ------
     DownloadError
         If the corpus needs registration, the folder is not empty, the transfer fails, or the archive is unsafe.
+
+    See Also
+    --------
+    ser_utils.datasets.load_clips : Load the table of clips of the folder.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import DATASETS
+    >>> folder = download(DATASETS["emodb"])  # doctest: +SKIP
     """
     folder = Path(folder or ROOT / "data" / "raw" / dataset.name).resolve()
     if not dataset.url:
@@ -69,6 +78,7 @@ def unpack_zip(archive, folder, *, progress=True):
     Parameters
     ----------
     archive : str or Path
+        Zip archive.
     folder : Path
         Target; it must not exist.
     progress : bool, default True

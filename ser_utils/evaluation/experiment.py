@@ -40,17 +40,19 @@ class RunError(RuntimeError):
 class Run:
     """One training and evaluation of a model.
 
-    Attributes
+    Parameters
     ----------
     model : str
         Name for `get_model`.
     split : str
         Name in `SPLITS`.
     target : {"emotion", "gender_emotion", "gender"}
+        Classes to predict, as for `get_labels`.
     seed : int
         Seed of the split and of the model.
     fold : int
-    subset : {"validation", "test"}
+        Number of the fold, from 0.
+    subset : {"validation", "test"}, default "validation"
         Subset to predict. For "test", the model is trained on the training and validation sets together.
 
     Examples
@@ -75,26 +77,32 @@ def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(
     ----------
     models : sequence of str
         Names for `get_model`.
-    splits : sequence of str
+    splits : sequence of str, default ("speaker-independent",)
         Names in `SPLITS`.
-    target : {"emotion", "gender_emotion", "gender"}
-    seeds : sequence of int
-    folds : sequence of int, or None
-        None: all folds.
-    subset : {"validation", "test"}
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seeds : sequence of int, default (0,)
+        Seeds of splits and models.
+    folds : sequence of int, optional
+        Numbers of the folds; all by default.
+    subset : {"validation", "test"}, default "validation"
         Clips to predict.
-    clips : pd.DataFrame, or None
-        Clips table. None: RAVDESS.
+    clips : pd.DataFrame, optional
+        Clips table; by default that of RAVDESS.
 
     Returns
     -------
     list of Run
-        Ordered by seed, then slower models first (reverse order of `MODELS`).
+        Runs ordered by seed, then slower models first (reverse order of `MODELS`).
 
     Raises
     ------
     ValueError
         If a model, a split, a fold or the subset does not exist, or the target has fewer than two classes.
+
+    See Also
+    --------
+    run_experiment : Execute runs.
 
     Examples
     --------
@@ -128,30 +136,37 @@ def _plan_folds(split, target, seeds, folds, subset, clips):
 
 
 def package_versions():
-    """Return the versions of the packages that affect results.
+    """Return the installed versions of the packages that affect results.
 
     Returns
     -------
     dict of str to str
+        Version of each package.
+
+    Examples
+    --------
+    >>> sorted(package_versions())
+    ['keras', 'librosa', 'numpy', 'scikit-learn', 'scipy', 'tensorflow']
     """
     return {name: version(name) for name in VERSIONED_PACKAGES}
 
 
 def cache_key(model, data):
-    """Hash the features, the clips table, the model configuration, the package versions and `RESULTS_VERSION`.
+    """Compute the cache key of a model: a hash of features, clips table, model settings and package versions.
 
-    A change of the package's own source needs a new `RESULTS_VERSION`.
+    A change of the package's own source needs a new `RESULTS_VERSION`, which is hashed as well.
 
     Parameters
     ----------
     model : str
         Name for `get_model`. For a model outside this package, its module's source is hashed as well.
     data : FeatureSet
+        Features of the clips.
 
     Returns
     -------
     str
-        12 hexadecimal digits.
+        Hash of 12 hexadecimal digits.
     """
     spec = get_model(model)
     text = f"{RESULTS_VERSION} {data.digest} {spec.settings} {package_versions()}"
@@ -176,9 +191,11 @@ def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False
         Input of each clip: an array [shape=(n_frames, n_mfcc)] for a model of sequences.
     y : np.ndarray [shape=(n_clips,)], object
         Class names.
-    train_index, eval_index : np.ndarray [shape=(n_rows,)], int
-        Rows of `X` and `y`.
-    track_validation : bool
+    train_index : np.ndarray [shape=(n_train,)], int
+        Rows of `X` and `y` to fit.
+    eval_index : np.ndarray [shape=(n_eval,)], int
+        Rows of `X` and `y` to predict.
+    track_validation : bool, default False
         Also record validation loss and accuracy per epoch if `fit` accepts `validation_data`; they are not used for
         training.
     fit_params : dict, optional
@@ -189,10 +206,18 @@ def fit_predict(estimator, X, y, train_index, eval_index, track_validation=False
     Returns
     -------
     probabilities : np.ndarray [shape=(n_eval, n_classes)]
-        In the order of `estimator.classes_`.
+        Predicted probabilities, columns in the order of `estimator.classes_`.
     history : dict
         The estimator's `history_`, if it has one, `seconds` of training, `ms_per_clip` of prediction and, of a
         network, `n_parameters`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> X, y = np.random.default_rng(0).normal(size=(6, 3)), np.array(["calm", "sad"] * 3, dtype=object)
+    >>> probabilities, history = fit_predict(LogisticRegression(), X, y, np.arange(4), np.array([4, 5]))
+    >>> probabilities.shape, sorted(history)
+    ((2, 2), ['ms_per_clip', 'seconds'])
     """
     from sklearn.utils.validation import has_fit_parameter
     from threadpoolctl import threadpool_limits
@@ -221,14 +246,16 @@ def execute_run(run, data):
     Parameters
     ----------
     run : Run
+        Run to execute.
     data : FeatureSet
+        Features of the clips.
 
     Returns
     -------
     predictions : pd.DataFrame
-        Predictions table of the clips predicted.
+        Predictions table of the predicted clips.
     history : dict
-        See `fit_predict`.
+        Training history; see `fit_predict`.
 
     Examples
     --------
@@ -280,16 +307,18 @@ def restrict_to_common_classes(probabilities, train_classes, labels, corpora):
     Parameters
     ----------
     probabilities : pd.DataFrame
-        A row per clip, a column per class.
-    train_classes : array-like of str
+        Row per clip, column per class.
+    train_classes : array-like [shape=(n_train_classes,)], str
         Classes of the training set.
-    labels, corpora : np.ndarray [shape=(n_clips,)]
-        Class and corpus of each clip.
+    labels : np.ndarray [shape=(n_clips,)], object
+        Class of each clip.
+    corpora : np.ndarray [shape=(n_clips,)], object
+        Corpus of each clip.
 
     Returns
     -------
     pd.DataFrame
-        NaN for the other classes.
+        Renormalized probabilities, NaN for the other classes.
 
     Examples
     --------
@@ -302,30 +331,31 @@ def restrict_to_common_classes(probabilities, train_classes, labels, corpora):
     parts = []
     for _, rows in probabilities.groupby(corpora, sort=False):
         common = set(train_classes) & set(labels[rows.index])
-        kept = rows.loc[:, rows.columns.isin(common)].reindex(columns=rows.columns)
-        parts.append(kept.div(kept.sum(axis=1).clip(lower=1e-9), axis=0))
+        p_common = rows.loc[:, rows.columns.isin(common)].reindex(columns=rows.columns)
+        parts.append(p_common.div(p_common.sum(axis=1).clip(lower=1e-9), axis=0))
     return pd.concat(parts).loc[probabilities.index]
 
 
 def build_predictions_table(run, clips, train_index, rows, probabilities):
-    """Build a predictions table.
+    """Build the predictions table of a run.
 
     Parameters
     ----------
     run : Run
+        Run that predicted the clips.
     clips : pd.DataFrame
         Clips table of the experiment.
     train_index : np.ndarray [shape=(n_train,)], int
         Rows of the training clips.
     rows : np.ndarray [shape=(n_rows,)], int
-        Rows of the clips predicted.
+        Rows of the predicted clips.
     probabilities : pd.DataFrame
-        A row per clip predicted, a column per class.
+        Row per predicted clip, column per class.
 
     Returns
     -------
     pd.DataFrame
-        `train_corpus` is "multiple" if the model was trained on several corpora.
+        Predictions table. `train_corpus` is "multiple" if the model was trained on several corpora.
     """
     test_clips, train_corpora = clips.iloc[rows].reset_index(drop=True), clips["corpus"].iloc[train_index].unique()
     is_multi = run.split in MULTI_CORPUS_SPLITS
@@ -346,16 +376,17 @@ def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n
     Parameters
     ----------
     runs : sequence of Run
-    features : str, Path, or list of them
+        Runs to execute, such as `plan_runs` returns.
+    features : str, Path or list of these, default RAVDESS_FEATURES
         Feature folders.
-    cache_dir : str or Path
+    cache_dir : str or Path, default "build/runs"
         Folder of the cached runs.
-    n_jobs : int
-        Number of processes, -1 for one per core.
-    scheduler : str, or None
+    n_jobs : int, default -1
+        Number of processes; -1 for one per core.
+    scheduler : str, optional
         Address of a Dask scheduler, whose workers then execute the runs. They need this package and the features under
         the same path.
-    progress : bool
+    progress : bool, default True
         Show a progress bar.
 
     Returns
@@ -363,12 +394,16 @@ def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n
     predictions : dict of str to pd.DataFrame
         Predictions table of each target, in the order of `runs`.
     histories : dict of Run to dict
-        See `fit_predict`.
+        Training history of each run; see `fit_predict`.
 
     Raises
     ------
     RunError
         If a model raises an error.
+
+    See Also
+    --------
+    ser_utils.evaluation.results.evaluate_test : Evaluate on the test sets and log the access.
 
     Examples
     --------
@@ -407,10 +442,20 @@ def concat_predictions(tables):
     Parameters
     ----------
     tables : list of pd.DataFrame
+        Predictions tables.
 
     Returns
     -------
     pd.DataFrame
+        Predictions table with all rows; probabilities that a table lacks are NaN.
+
+    Examples
+    --------
+    >>> tables = [pd.DataFrame({"clip": [clip], f"p_{name}": [1.0]}) for clip, name in (("a", "sad"), ("b", "calm"))]
+    >>> concat_predictions(tables)
+      clip  p_calm  p_sad
+    0    a     NaN    1.0
+    1    b     1.0    NaN
     """
     table = pd.concat(tables, ignore_index=True)
     keys = [name for name in table if not name.startswith("p_")]
@@ -463,8 +508,9 @@ def write_predictions(path, predictions):
     Parameters
     ----------
     path : Path
-        Ending in `.csv.gz`.
+        File to write, ending in `.csv.gz`.
     predictions : pd.DataFrame
+        Predictions table.
     """
     write_atomic(path, gzip.compress(to_csv_bytes(predictions), mtime=0))
 
@@ -475,9 +521,12 @@ def save_experiment(folder, predictions, histories):
     Parameters
     ----------
     folder : Path
-        For `predictions_<target>.csv.gz`, and `experiment.json` with the training curves of each network's first run.
+        Target of `predictions_<target>.csv.gz`, and of `experiment.json` with the training curves of each network's
+        first run; it is created if it does not exist.
     predictions : dict of str to pd.DataFrame
+        Predictions table of each target.
     histories : dict of Run to dict
+        Training history of each run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     curves = {run.model: history for run, history in reversed(histories.items()) if "loss" in history}

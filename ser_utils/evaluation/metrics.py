@@ -20,11 +20,17 @@ def get_class_names(predictions):
     Parameters
     ----------
     predictions : pd.DataFrame
+        Predictions table.
 
     Returns
     -------
     list of str
         In the order of the columns.
+
+    Examples
+    --------
+    >>> get_class_names(pd.DataFrame({"label": ["sad"], "p_calm": [0.25], "p_sad": [0.75], "p_bored": [float("nan")]}))
+    ['calm', 'sad']
     """
     return [name[2:] for name in predictions if name.startswith("p_") and not predictions[name].isna().any()]
 
@@ -40,10 +46,12 @@ def get_predicted_labels(predictions):
     Parameters
     ----------
     predictions : pd.DataFrame
+        Predictions table.
 
     Returns
     -------
     np.ndarray [shape=(n_rows,)], str
+        Predicted classes.
 
     Examples
     --------
@@ -71,6 +79,7 @@ def confusion_matrix(predictions):
     Parameters
     ----------
     predictions : pd.DataFrame
+        Predictions table.
 
     Returns
     -------
@@ -102,14 +111,19 @@ def recall_per_class(cm):
     Returns
     -------
     np.ndarray [shape=(..., n_classes)]
-        0 to 1, NaN for a class without clips.
+        Recall in [0, 1], NaN for a class without clips.
+
+    Examples
+    --------
+    >>> recall_per_class(np.array([[9, 1], [5, 5]])).tolist()
+    [0.9, 0.5]
     """
     n_true, n_correct = cm.sum(axis=-1), np.diagonal(cm, axis1=-2, axis2=-1)
     return np.divide(n_correct, n_true, out=np.full(n_true.shape, np.nan), where=n_true > 0)
 
 
 def unweighted_average_recall(cm):
-    """Compute the unweighted average recall (UAR), the mean recall of the classes that occur.
+    """Compute the unweighted average recall (UAR) [1]_, the mean recall of the classes that occur.
 
     Parameters
     ----------
@@ -119,7 +133,16 @@ def unweighted_average_recall(cm):
     Returns
     -------
     np.ndarray [shape=(...)]
-        0 to 1; chance is 1 / n_classes.
+        UAR in [0, 1]; chance is 1 / n_classes.
+
+    See Also
+    --------
+    sklearn.metrics.balanced_accuracy_score : The same score from labels.
+
+    References
+    ----------
+    .. [1] B. Schuller, S. Steidl and A. Batliner, "The INTERSPEECH 2009 Emotion Challenge", Interspeech, 2009,
+       doi:10.21437/Interspeech.2009-103.
 
     Examples
     --------
@@ -130,38 +153,41 @@ def unweighted_average_recall(cm):
 
 
 def has_unseen_speakers(predictions):
-    """Check whether a bootstrap over speakers is meaningful: unseen test speakers, six at least.
+    """Check whether a bootstrap over speakers is meaningful.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Rows of one result.
+        Predictions table of one result.
 
     Returns
     -------
     bool
+        True if the split has unseen test speakers, six at least.
     """
     return (predictions["split"].isin(UNSEEN_SPEAKER_SPLITS).all()
             and predictions["speaker"].nunique() >= MIN_SPEAKERS)
 
 
 def resample_speakers(predictions, n_resamples=2000):
-    """Draw bootstrap samples of speakers with all their clips, because clips of one speaker are not independent.
+    """Draw bootstrap samples [1]_ of speakers with all their clips, because clips of one speaker are not independent.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Rows of one result.
-    n_resamples : int > 0
+        Predictions table of one result.
+    n_resamples : int > 0, default 2000
+        Number of bootstrap samples.
 
     Returns
     -------
     np.ndarray [shape=(n_seeds, n_resamples, n_classes, n_classes)]
-        Confusion matrices.
+        Confusion matrix of each seed and resample.
 
     References
     ----------
-    Efron & Tibshirani (1993). An Introduction to the Bootstrap.
+    .. [1] B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall, 1993,
+       doi:10.1201/9780429246593.
     """
     counts = _count(predictions, ["seed", "speaker"])
     n_speakers = counts.shape[1]
@@ -171,22 +197,42 @@ def resample_speakers(predictions, n_resamples=2000):
 
 
 def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
-    """Compute a percentile bootstrap confidence interval of the UAR over speakers.
+    """Compute a percentile bootstrap confidence interval [1]_ of the UAR over speakers.
 
     The UAR of a resample is that of its clips pooled within each seed, averaged over seeds.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Rows of one result.
-    level : float in (0, 1)
+        Predictions table of one result.
+    level : float in (0, 1), default 0.95
         Confidence level.
-    n_resamples : int > 0
+    n_resamples : int > 0, default 2000
+        Number of bootstrap samples.
 
     Returns
     -------
     tuple of float
-        Lower and upper bound; see `resample_speakers`.
+        Lower and upper bound.
+
+    See Also
+    --------
+    resample_speakers : Draw the bootstrap samples.
+    compare_models : Compute an interval of the difference between two models.
+
+    References
+    ----------
+    .. [1] B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall, 1993,
+       doi:10.1201/9780429246593.
+
+    Examples
+    --------
+    >>> from ser_utils.evaluation.results import load_predictions
+    >>> predictions = load_predictions("emodb")
+    >>> svm = predictions[(predictions["model"] == "svm") & (predictions["split"] == "leave-one-speaker-out")]
+    >>> low, high = bootstrap_ci(svm)
+    >>> bool(low < unweighted_average_recall(confusion_matrix(svm)) < high)
+    True
     """
     uar = unweighted_average_recall(resample_speakers(predictions, n_resamples)).mean(axis=0)
     tail = (1 - level) / 2
@@ -201,11 +247,15 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Rows of both models on the same clips.
-    model, baseline : str
-    level : float in (0, 1)
+        Predictions table with rows of both models on the same clips.
+    model : str
+        Name of the model.
+    baseline : str
+        Name of the model that it is compared with.
+    level : float in (0, 1), default 0.95
         Confidence level.
-    n_resamples : int > 0
+    n_resamples : int > 0, default 2000
+        Number of bootstrap samples.
 
     Returns
     -------
@@ -216,6 +266,15 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     ------
     ValueError
         If the models were tested on different speakers.
+
+    Examples
+    --------
+    >>> from ser_utils.evaluation.results import load_predictions
+    >>> predictions = load_predictions("emodb")
+    >>> rows = predictions[predictions["split"] == "leave-one-speaker-out"]
+    >>> difference, low, high = compare_models(rows, "svm", "chance")
+    >>> bool(0 < low < difference < high)
+    True
     """
     first, second = (predictions[predictions["model"] == name] for name in (model, baseline))
     if set(first["speaker"]) != set(second["speaker"]):
@@ -234,12 +293,19 @@ def gender_accuracy(predictions):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Of target "gender_emotion".
+        Predictions table of the target "gender_emotion".
 
     Returns
     -------
     float
-        0 to 1; the predicted gender is that of the most probable class.
+        Accuracy in [0, 1]; the predicted gender is that of the most probable class.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"label": ["female_sad", "male_sad"], "p_female_sad": [0.2, 0.1],
+    ...                       "p_female_calm": [0.7, 0.6], "p_male_sad": [0.1, 0.3]})
+    >>> gender_accuracy(table)
+    0.5
     """
     predicted = pd.Series(get_predicted_labels(predictions), predictions.index).str.startswith("female")
     return float((predicted == predictions["label"].str.startswith("female")).mean())
@@ -251,7 +317,7 @@ def summarize(predictions):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Of one target.
+        Predictions table of one target.
 
     Returns
     -------
@@ -304,15 +370,16 @@ def add_ensemble(predictions, models=("tdnn", "crnn", "cnn_attention"), name="en
     Parameters
     ----------
     predictions : pd.DataFrame
-        Of one target.
-    models : sequence of str
+        Predictions table of one target.
+    models : sequence of str, default ("tdnn", "crnn", "cnn_attention")
         Members of the ensemble.
-    name : str
-        Its value in the column `model`.
+    name : str, default "ensemble"
+        Value of the new rows in the column `model`.
 
     Returns
     -------
     pd.DataFrame
+        The predictions and the rows of the ensemble.
 
     Examples
     --------
@@ -334,13 +401,14 @@ def restrict_classes(predictions, names):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Of one target.
+        Predictions table of one target.
     names : sequence of str
         Classes to keep.
 
     Returns
     -------
     pd.DataFrame
+        Predictions table of the clips whose true class is one of `names`.
 
     Examples
     --------
@@ -350,49 +418,31 @@ def restrict_classes(predictions, names):
     """
     columns = [f"p_{name}" for name in names if f"p_{name}" in predictions]
     rows = predictions[predictions["label"].isin(names)]
-    probabilities = rows[columns]
-    kept = rows[[name for name in rows if not name.startswith("p_")]]
-    return kept.join(probabilities.div(probabilities.sum(axis=1).clip(lower=1e-9), axis=0)).reset_index(drop=True)
-
-
-def sample_predictions(predictions, n=10, seed=0):
-    """Draw a random sample of clips with their predicted class.
-
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Rows of one result.
-    n : int > 0
-        Number of clips.
-    seed : int
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns clip, speaker, label, predicted and probability (of the predicted class), sorted by clip.
-    """
-    rows = predictions.sample(min(n, len(predictions)), random_state=seed).sort_values("clip", ignore_index=True)
-    return rows[["clip", "speaker", "label"]].assign(
-        predicted=get_predicted_labels(rows), probability=_get_probabilities(rows).max(axis=1).round(2))
+    probabilities = rows[columns].div(rows[columns].sum(axis=1).clip(lower=1e-9), axis=0)
+    return rows[[name for name in rows if not name.startswith("p_")]].join(probabilities).reset_index(drop=True)
 
 
 def apply_temperature(p, temperature):
-    """Rescale probabilities: a temperature above 1 lowers the confidence, below 1 raises it.
+    """Rescale probabilities by temperature scaling [1]_.
+
+    A temperature above 1 lowers the confidence, below 1 raises it.
 
     Parameters
     ----------
     p : np.ndarray [shape=(n_clips, n_classes)]
         Probabilities.
     temperature : float > 0
+        Divisor of the log probabilities.
 
     Returns
     -------
     np.ndarray [shape=(n_clips, n_classes)]
-        softmax(log(p) / temperature).
+        Probabilities ``softmax(log(p) / temperature)``.
 
     References
     ----------
-    Guo et al. (2017). On calibration of modern neural networks. arXiv:1706.04599.
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML, 2017,
+       arXiv:1706.04599.
 
     Examples
     --------
@@ -416,7 +466,18 @@ def fit_temperature(p, y_index):
     Returns
     -------
     float
-        Between 0.2 and 5.
+        Temperature in [0.2, 5].
+
+    See Also
+    --------
+    apply_temperature : Rescale probabilities.
+
+    Examples
+    --------
+    >>> p = np.array([[0.9, 0.1]] * 4)  # confidence 0.9, accuracy 0.75
+    >>> temperature = fit_temperature(p, np.array([0, 0, 0, 1]))
+    >>> apply_temperature(p, temperature)[0].round(2).tolist()
+    [0.75, 0.25]
     """
     from scipy.optimize import minimize_scalar
 
@@ -427,7 +488,7 @@ def fit_temperature(p, y_index):
 
 
 def expected_calibration_error(p, y_index, n_bins=10):
-    """Compute the expected calibration error over bins of equal width.
+    """Compute the expected calibration error [1]_ over bins of equal width.
 
     Parameters
     ----------
@@ -435,7 +496,7 @@ def expected_calibration_error(p, y_index, n_bins=10):
         Probabilities.
     y_index : np.ndarray [shape=(n_clips,)], int
         Column of the true class.
-    n_bins : int > 0
+    n_bins : int > 0, default 10
         Number of bins of the confidence, the highest probability.
 
     Returns
@@ -445,7 +506,8 @@ def expected_calibration_error(p, y_index, n_bins=10):
 
     References
     ----------
-    Guo et al. (2017). On calibration of modern neural networks. arXiv:1706.04599.
+    .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML, 2017,
+       arXiv:1706.04599.
 
     Examples
     --------

@@ -33,10 +33,12 @@ def corpus_name(clips):
     Parameters
     ----------
     clips : pd.DataFrame
+        Clips table.
 
     Returns
     -------
     str
+        Name of the folder below `RESULTS`.
 
     Examples
     --------
@@ -53,10 +55,12 @@ def published_runs(data):
     Parameters
     ----------
     data : FeatureSet
+        Features of the clips.
 
     Returns
     -------
     list of Run
+        Runs on the test sets.
 
     Raises
     ------
@@ -114,7 +118,8 @@ def require_committed(results):
     if not Path(results).resolve().is_relative_to(RESULTS):
         return
     if not _git("rev-parse", "HEAD"):
-        raise UncommittedError(f"{results} needs a commit, but {ROOT} is no git repository; choose another --results")
+        raise UncommittedError(
+            f"{results} needs a commit, but {ROOT} is not a git repository; choose another --results")
     changed = [file for line in _git("status", "--porcelain").splitlines()
                if not (file := line[3:]).startswith(f"{RESULTS.name}/")]
     if changed:
@@ -131,25 +136,34 @@ def evaluate_test(runs, features, results, cache_dir="build/runs", *, n_jobs=-1,
     Parameters
     ----------
     runs : list of Run
-        All with `subset="test"`.
-    features : str, Path or list
+        Runs with `subset="test"`.
+    features : str, Path or list of these
         Feature folders.
     results : str or Path
         Folder of the results.
-    cache_dir : str or Path
+    cache_dir : str or Path, default "build/runs"
         Folder of the cached runs.
-    n_jobs, scheduler, progress
-        As in `run_experiment`.
+    n_jobs : int, default -1
+        Number of processes; -1 for one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler, as for `run_experiment`.
+    progress : bool, default True
+        Show a progress bar.
 
     Returns
     -------
     dict of str to pd.DataFrame
-        New predictions by target.
+        New predictions table of each target.
 
     Raises
     ------
     UncommittedError
         If `results` lies below `RESULTS` and the working tree has uncommitted changes.
+
+    See Also
+    --------
+    load_predictions : Load stored predictions.
+    ser_utils.evaluation.experiment.run_experiment : Execute runs without storing predictions.
     """
     from ser_utils.features.store import load_features
 
@@ -180,8 +194,11 @@ def log_test_access(folder, runs, data, **columns):
     Parameters
     ----------
     folder : Path
+        Folder of the results.
     runs : list of Run
+        Runs about to be executed.
     data : FeatureSet
+        Features of the clips.
     **columns
         Further columns of the log, such as `condition`, or another value for `corpus` or `settings`.
 
@@ -209,10 +226,11 @@ def log_test_scores(folder, log, tables):
     Parameters
     ----------
     folder : Path
+        Folder of the results.
     log : pd.DataFrame
-        As returned by `log_test_access`; changed in place.
+        Log as `log_test_access` returns it; it is changed in place.
     tables : iterable of pd.DataFrame
-        Predictions, one table per target.
+        Predictions tables, one per target.
     """
     keys = RUN_KEYS + ["condition"] * ("condition" in log)
     for table in tables:
@@ -259,8 +277,9 @@ def save_predictions(folder, tables):
     Parameters
     ----------
     folder : str or Path
+        Folder of the results.
     tables : dict of str to pd.DataFrame
-        Predictions by target.
+        Predictions table of each target.
     """
     for target, table in tables.items():
         stale = set(_find_files(folder, target))
@@ -273,35 +292,44 @@ def save_predictions(folder, tables):
 
 
 def has_predictions(results="ravdess", target=None):
-    """Check whether a results folder contains predictions (of a target).
+    """Check whether a results folder contains predictions.
 
     Parameters
     ----------
-    results : str or Path
-        A corpus below `RESULTS`, or a folder.
+    results : str or Path, default "ravdess"
+        Name of a corpus below `RESULTS`, or a folder.
     target : str, optional
+        Target of the predictions; by default any.
 
     Returns
     -------
     bool
+        True if there are predictions.
+
+    Examples
+    --------
+    >>> has_predictions("ravdess", "gender"), has_predictions("savee")
+    (True, False)
     """
     folder = _results_folder(results)
     return any(_find_files(folder, name) for name in ([target] if target else TARGETS))
 
 
 def load_predictions(results="ravdess", target="emotion"):
-    """Load the predictions of a target.
+    """Load the stored predictions of a target.
 
     Parameters
     ----------
-    results : str or Path
-        A corpus below `RESULTS`, or a folder.
-    target : str
+    results : str or Path, default "ravdess"
+        Name of a corpus below `RESULTS`, or a folder.
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Target of the predictions.
 
     Returns
     -------
     pd.DataFrame
-        Columns model, split, train_corpus, test_corpus, target, seed, fold, clip, speaker, label and `p_<class>`.
+        Predictions table with the columns model, split, train_corpus, test_corpus, target, seed, fold, clip, speaker,
+        label and `p_<class>`.
 
     Raises
     ------
@@ -309,6 +337,10 @@ def load_predictions(results="ravdess", target="emotion"):
         If the folder has no predictions of the target.
     IntegrityError
         If the file is damaged.
+
+    See Also
+    --------
+    load_summary : Load predictions and compute their scores.
 
     Examples
     --------
@@ -334,20 +366,31 @@ def load_summary(results="ravdess", emotions=None):
 
     Parameters
     ----------
-    results : str or Path
-        A corpus below `RESULTS`, or a folder.
+    results : str or Path, default "ravdess"
+        Name of a corpus below `RESULTS`, or a folder.
     emotions : sequence of str, optional
         Restrict the target "emotion" to clips of these classes, and return only this target.
 
     Returns
     -------
     pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
 
     Raises
     ------
     FileNotFoundError
         If the folder has no predictions.
+
+    See Also
+    --------
+    load_predictions : Load predictions.
+    ser_utils.evaluation.metrics.summarize : Compute the scores.
+
+    Examples
+    --------
+    >>> summary = load_summary("emodb").set_index(["split", "model"])
+    >>> round(float(summary.loc[("leave-one-speaker-out", "chance"), "uar"]), 3)  # seven classes
+    0.143
     """
     if emotions:
         return metrics.summarize(metrics.restrict_classes(load_predictions(results), emotions))

@@ -25,7 +25,7 @@ MIN_SIMILARITY = 0.96
 # chance-corrected UAR, (UAR - chance) / (1 - chance), of a classifier of format or level from which it is reported;
 # RAVDESS and EMO-DB reach 0.2 with all emotions, two emotions of different intensity, such as angry and calm, more
 CONFOUNDING_THRESHOLD = 0.5
-MIN_DURATION = 0.8  # s; the fingerprints of shorter clips of different speakers are alike
+MIN_DURATION = 0.8  # s; the fingerprints of shorter clips of different speakers are too similar
 MIN_CLIPS = 5  # per class and subset, for the test of confounding
 CONFOUNDERS = {  # columns: what they measure
     ("format",): "the file format (sampling rate, channels, encoding)",
@@ -37,13 +37,14 @@ COLUMNS = ["file", "folder", "emotion", "speaker", "subset"]
 class Finding:
     """A result of the audit.
 
-    Attributes
+    Parameters
     ----------
-    severity : str
-        "leak", "warning" or "note".
+    severity : {"leak", "warning", "note"}
+        "leak" if the test set is not independent of the others.
     message : str
-    rows : pd.DataFrame
-        The clips, pairs or counts concerned; may be empty.
+        What was found.
+    rows : pd.DataFrame, optional
+        The clips, pairs or counts concerned.
     """
 
     severity: str
@@ -52,7 +53,7 @@ class Finding:
 
 
 def load_subsets(tables):
-    """Load a split from CSV tables.
+    r"""Load a split from CSV tables.
 
     Parameters
     ----------
@@ -64,12 +65,22 @@ def load_subsets(tables):
     Returns
     -------
     pd.DataFrame
-        Columns `file`, `folder`, `emotion`, `speaker` and `subset` ("train", "validation" or "test").
+        Clips table with the columns `file`, `folder`, `emotion`, `speaker` and `subset` ("train", "validation" or
+        "test").
 
     Raises
     ------
     DatasetError
         If a table cannot be used, or the training or test set is empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder) / "clips.csv"
+    ...     _ = table.write_text("file,emotion,subset\na.wav,joy,train\nb.wav,sad,dev\nc.wav,sad,test\n", "utf-8")
+    ...     load_subsets([table])[["file", "emotion", "subset"]].to_numpy().tolist()
+    [['a.wav', 'happy', 'train'], ['b.wav', 'sad', 'validation'], ['c.wav', 'sad', 'test']]
     """
     if len(tables) == 1:
         clips = _read_subsets(Path(tables[0]))
@@ -117,12 +128,12 @@ def fingerprint(coefficients):
     Parameters
     ----------
     coefficients : np.ndarray [shape=(n_frames, 64)]
-        MFCCs.
+        MFCCs of one clip.
 
     Returns
     -------
     np.ndarray [shape=(416,)]
-        The dot product of two fingerprints is their cosine similarity.
+        Fingerprint of unit length: the dot product of two is their cosine similarity.
 
     Examples
     --------
@@ -149,12 +160,21 @@ def recording_info(path):
     Parameters
     ----------
     path : str or Path
+        File of the recording.
 
     Returns
     -------
     dict or AudioError
-        format (str), duration of the trimmed signal (s), digest of the samples (hexadecimal), peak, noise_floor and
-        level (dB re full scale; 5 % and 90 % quantile of the frames) and fingerprint; the error of an unreadable file.
+        `format` (str), `duration` of the trimmed signal (s), `digest` of the samples (hexadecimal), `peak`,
+        `noise_floor` and `level` (dB re full scale; the last two are the 5 % and 90 % quantiles of the frames) and
+        `fingerprint`. For an unreadable file, the error is returned.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import SAMPLES
+    >>> info = recording_info(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> info["format"], round(info["duration"], 1)
+    ('16000 Hz, 1 channel, PCM_16', 2.0)
     """
     try:
         with audio.open_audio(path) as sound:
@@ -177,21 +197,36 @@ def audit_split(clips, *, n_jobs=-1, progress=True):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_subsets`.
-    n_jobs : int
-        Processes that read the recordings; -1 for one per core.
-    progress : bool
+        Clips table as `load_subsets` returns it.
+    n_jobs : int, default -1
+        Number of processes that read the recordings; -1 for one per core.
+    progress : bool, default True
         Show a progress bar.
 
     Returns
     -------
     list of Finding
-        Empty if nothing was found.
+        Findings; empty if there are none.
 
     Raises
     ------
     DatasetError
         If no recording of the training or test set can be read.
+
+    See Also
+    --------
+    load_subsets : Load a split from CSV tables.
+    format_report : Format the findings as text.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import SAMPLES
+    >>> folder = SAMPLES / "Actor_01"
+    >>> clips = pd.DataFrame({"file": ["03-01-05-01-01-01-01.flac"] * 2, "folder": folder, "emotion": "angry",
+    ...                       "speaker": "01", "subset": ["train", "test"]})
+    >>> # shared speaker, no validation set, shared recording
+    >>> [finding.severity for finding in audit_split(clips, n_jobs=1, progress=False)]
+    ['leak', 'warning', 'leak']
     """
     recordings, unreadable = read_recordings(clips, n_jobs=n_jobs, progress=progress)
     return (find_shared_speakers(clips) + find_missing_validation(clips) + find_class_imbalance(clips) + unreadable
@@ -204,16 +239,23 @@ def read_recordings(clips, *, n_jobs=-1, progress=True):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_subsets`.
-    n_jobs, progress
-        As in `audit_split`.
+        Clips table as `load_subsets` returns it.
+    n_jobs : int, default -1
+        Number of processes that read the recordings; -1 for one per core.
+    progress : bool, default True
+        Show a progress bar.
 
     Returns
     -------
-    pd.DataFrame
-        The clips that can be read.
-    list of Finding
-        A note on those that cannot.
+    recordings : pd.DataFrame
+        Clips table of the readable recordings.
+    findings : list of Finding
+        A note on the others, if there are any.
+
+    Raises
+    ------
+    DatasetError
+        If no recording of the training or test set can be read.
     """
     paths = [Path(row.folder) / row.file for row in clips.itertuples()]
     infos = list(parallel_map(recording_info, paths, desc="reading", unit="clip", n_jobs=n_jobs, progress=progress))
@@ -232,11 +274,18 @@ def find_shared_speakers(clips):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_subsets`.
+        Clips table as `load_subsets` returns it.
 
     Returns
     -------
     list of Finding
+        Findings; empty if there are none.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"file": ["a.wav", "b.wav"], "speaker": ["01", "01"], "subset": ["train", "test"]})
+    >>> [finding.message for finding in find_shared_speakers(clips)]
+    ['1 of 1 test speakers are also in the train set']
     """
     findings = []
     if n_unknown := clips["speaker"].isna().sum():
@@ -256,16 +305,17 @@ def _count(clips, column):
 
 
 def find_missing_validation(clips):
-    """Warn if there is no validation set.
+    """Check whether there is a validation set.
 
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_subsets`.
+        Clips table as `load_subsets` returns it.
 
     Returns
     -------
     list of Finding
+        Findings; empty if there are none.
     """
     if (clips["subset"] == "validation").any():
         return []
@@ -279,11 +329,12 @@ def find_class_imbalance(clips):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_subsets`.
+        Clips table as `load_subsets` returns it.
 
     Returns
     -------
     list of Finding
+        Findings; empty if there are none.
     """
     counts = _count(clips, "emotion")
     missing = counts.index[(counts[["train", "test"]] == 0).any(axis=1)]
@@ -303,11 +354,12 @@ def find_duplicates(recordings):
     Parameters
     ----------
     recordings : pd.DataFrame
-        As returned by `read_recordings`.
+        Clips table as `read_recordings` returns it.
 
     Returns
     -------
     list of Finding
+        Findings; empty if there are none.
     """
     is_short = recordings["duration"] < MIN_DURATION
     note = f"of {is_short.sum()} clips shorter than {MIN_DURATION} s, only exact copies are detected"
@@ -340,18 +392,19 @@ def _find_similar(test, others):
 
 
 def find_confounding(recordings):
-    """Find out whether the file format or the recording level alone predicts the emotion.
+    """Check whether the file format or the recording level alone predicts the emotion.
 
     A small decision tree is trained on these properties of the training clips and scored on the test clips.
 
     Parameters
     ----------
     recordings : pd.DataFrame
-        As returned by `read_recordings`.
+        Clips table as `read_recordings` returns it.
 
     Returns
     -------
     list of Finding
+        Findings; empty if there are none.
     """
     from sklearn.metrics import recall_score
     from sklearn.tree import DecisionTreeClassifier
@@ -380,14 +433,16 @@ def format_report(clips, findings, n_rows=5):
     Parameters
     ----------
     clips : pd.DataFrame
-        As returned by `load_subsets`.
+        Clips table as `load_subsets` returns it.
     findings : list of Finding
-    n_rows : int
-        Rows to show of each finding.
+        Findings as `audit_split` returns them.
+    n_rows : int, default 5
+        Number of rows to show of each finding.
 
     Returns
     -------
     str
+        Report as plain text.
 
     Examples
     --------
@@ -415,10 +470,17 @@ def verdict(findings):
     Parameters
     ----------
     findings : list of Finding
+        Findings as `audit_split` returns them.
 
     Returns
     -------
     str
+        The verdict.
+
+    Examples
+    --------
+    >>> verdict([])
+    'no leakage found; no test speaker and no test recording was detected in the other subsets.'
     """
     if any(finding.severity == "leak" for finding in findings):
         return ("the test set is not independent of the training or validation set. A score on it measures performance "

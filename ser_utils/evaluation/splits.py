@@ -25,17 +25,22 @@ CLASS_ORDER = (*EMOTIONS, *GENDER_EMOTIONS, *GENDERS)
 
 @dataclass(frozen=True)
 class Split:
-    """Row indices of one fold.
+    """Rows of the training, validation and test set of one fold, which are disjoint.
 
-    Attributes
+    Parameters
     ----------
     fold : int
-    train, validation, test : np.ndarray [shape=(n_rows,)], int
-        Disjoint rows of a clips table; `validation` or `test` may be empty.
-    norm_index : np.ndarray [shape=(n_rows,)], int, or None
-        Rows from which each group's mean and SD are estimated. None: no normalization.
-    norm_by : str
-        Column of the clips table that names the group, "speaker" or "corpus".
+        Number of the fold, from 0.
+    train : np.ndarray [shape=(n_train,)], int
+        Rows of the training set in the clips table.
+    validation : np.ndarray [shape=(n_validation,)], int
+        Rows of the validation set; may be empty.
+    test : np.ndarray [shape=(n_test,)], int
+        Rows of the test set; may be empty.
+    norm_index : np.ndarray [shape=(n_rows,)], int, optional
+        Rows from which the mean and SD of each group are estimated; None for no normalization.
+    norm_by : {"speaker", "corpus"}, default "speaker"
+        Column of the clips table that names the group.
 
     Examples
     --------
@@ -58,8 +63,9 @@ def get_labels(clips, target="emotion"):
     ----------
     clips : pd.DataFrame
         Clips table.
-    target : {"emotion", "gender_emotion", "gender"}
-        `gender_emotion` has ten classes, two genders by five emotions; clips of other emotions have no class.
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict. "gender_emotion" has ten, two genders by five emotions; clips of other emotions have no
+        class.
 
     Returns
     -------
@@ -92,12 +98,18 @@ def get_classes(clips, target="emotion"):
     ----------
     clips : pd.DataFrame
         Clips table.
-    target : {"emotion", "gender_emotion", "gender"}
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
 
     Returns
     -------
     tuple of str
         Class names in the order of `sort_classes`.
+
+    Raises
+    ------
+    ValueError
+        If the target is unknown.
 
     Examples
     --------
@@ -118,6 +130,7 @@ def sort_classes(names):
     Returns
     -------
     tuple of str
+        Sorted names.
 
     Examples
     --------
@@ -167,18 +180,31 @@ def speaker_independent(clips, target="emotion", seed=0):
     ----------
     clips : pd.DataFrame
         Clips table of three speakers at least.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
-        Not used: the folds of RAVDESS are published, those of other corpora follow from the speakers' names.
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
+        Not used: the folds of RAVDESS are those of [1]_, those of other corpora follow from the speakers' names.
 
     Returns
     -------
     list of Split
+        One element per fold; fewer than five with fewer than five speakers.
 
     Raises
     ------
     ValueError
         If a clip has no speaker or there are fewer than three.
+
+    See Also
+    --------
+    leave_one_speaker_out : Use one fold per speaker, for small corpora.
+    speaker_normalized : Standardize the features of each speaker.
+    random_split : Split clips at random; test speakers also occur in training.
+
+    References
+    ----------
+    .. [1] C. Luna-Jiménez et al., "Multimodal emotion recognition on RAVDESS dataset using transfer learning", Sensors
+       21(22), 2021, doi:10.3390/s21227665.
 
     Examples
     --------
@@ -200,18 +226,26 @@ def leave_one_speaker_out(clips, target="emotion", seed=0):
     ----------
     clips : pd.DataFrame
         Clips table of three speakers at least.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Not used.
 
     Returns
     -------
     list of Split
+        One element per speaker, in the order of their names.
 
     Raises
     ------
     ValueError
         If a clip has no speaker or there are fewer than three.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"speaker": ["a", "b", "c"], "emotion": ["sad", "happy", "sad"]})
+    >>> [(fold.train.tolist(), fold.validation.tolist(), fold.test.tolist()) for fold in leave_one_speaker_out(clips)]
+    [([2], [1], [0]), ([0], [2], [1]), ([1], [0], [2])]
     """
     speakers = _get_speakers(clips)
     return _split_speakers(clips, target, [([test], [validation]) for test, validation in
@@ -225,10 +259,11 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     ----------
     clips : pd.DataFrame
         Clips table of three speakers at least.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Seed of the random draw of enrollment clips.
-    enrollment : dict of str to int, or None
+    enrollment : dict of str to int, optional
         Number of clips of each emotion from which each speaker's statistics are estimated. They are left out of the
         validation and test set. None: statistics from all clips, which is transductive, since the unlabeled test
         clips are among them.
@@ -236,7 +271,12 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     Returns
     -------
     list of Split
-        With `norm_index`.
+        As from `speaker_independent`, with `norm_index`.
+
+    Raises
+    ------
+    ValueError
+        If a clip has no speaker or there are fewer than three.
 
     Examples
     --------
@@ -266,17 +306,32 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     ----------
     clips : pd.DataFrame
         Clips table of three speakers at least.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Seed of the random draw. With the same seed, a larger set of speakers contains the smaller ones.
-    n_speakers : int > 0, or None
-        Number of training and validation speakers, of both genders alternately. None: all.
-    clip_fraction : float in (0, 1]
+    n_speakers : int > 0, optional
+        Number of training and validation speakers, of both genders alternately; all by default.
+    clip_fraction : float in (0, 1], default 1
         Fraction of the clips of each speaker and emotion.
 
     Returns
     -------
     list of Split
+        One element per fold.
+
+    Raises
+    ------
+    ValueError
+        If a clip has no speaker or there are fewer than three.
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> clips = load_features().clips
+    >>> first = train_subset(clips, n_speakers=5)[0]
+    >>> clips["speaker"][np.concatenate([first.train, first.validation])].nunique(), len(first.test)
+    (5, 300)
     """
     splits = []
     for split in speaker_independent(clips, target):
@@ -291,23 +346,42 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
 
 
 def nested_cv(clips, target="emotion", seed=0):
-    """Return ten folds, one per pair of test groups (a, b), for model selection.
+    """Split for model selection by nested cross-validation [1]_: one fold per pair of the groups of test speakers.
 
-    Models are trained on the other groups. The configuration for outer fold k is selected on the pairs that contain k,
-    scored on the other group of the pair, so no test speaker of fold k is used.
+    Models are trained on the other groups and predict both groups of the pair. The configuration for outer fold k is
+    selected on the pairs that contain k, scored on the other group of the pair, so no test speaker of fold k is used.
 
     Parameters
     ----------
     clips : pd.DataFrame
         Clips table of three speakers at least.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Not used.
 
     Returns
     -------
     list of Split
-        One per pair, in the order of `itertools.combinations`.
+        Ten elements for five groups, in the order of `itertools.combinations`; the pair is the validation set, and
+        there is no test set.
+
+    Raises
+    ------
+    ValueError
+        If a clip has no speaker or there are fewer than three.
+
+    References
+    ----------
+    .. [1] S. Varma and R. Simon, "Bias in error estimation when using cross-validation for model selection", BMC
+       Bioinformatics 7, 91, 2006, doi:10.1186/1471-2105-7-91.
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> splits = nested_cv(load_features().clips)
+    >>> len(splits), len(splits[0].test)
+    (10, 0)
     """
     has_label = pd.notna(get_labels(clips, target))
     groups = [clips["speaker"].isin(test) for test, _ in _speaker_folds(clips)]
@@ -316,7 +390,7 @@ def nested_cv(clips, target="emotion", seed=0):
 
 
 def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
-    """Split into one fold per training corpus; all other corpora are tested.
+    """Split into one fold per training corpus; all other corpora are tested [1]_.
 
     A corpus is tested on the classes it has in common with the training corpus. There is no validation set: everything
     is selected within the training corpus.
@@ -325,12 +399,13 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     ----------
     clips : pd.DataFrame
         Clips table of two corpora at least, as `load_features` joins them.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Not used.
-    norm_by : {"speaker", "corpus"} or None
+    norm_by : {"speaker", "corpus"}, optional
         Standardize the features of each speaker or corpus with all its clips, the unlabeled test clips included
-        (transductive). None: no normalization.
+        (transductive); no normalization by default.
 
     Returns
     -------
@@ -342,6 +417,15 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     ------
     ValueError
         If no corpus can be tested.
+
+    See Also
+    --------
+    leave_one_corpus_out : Train on all corpora but one.
+
+    References
+    ----------
+    .. [1] B. Schuller et al., "Cross-corpus acoustic emotion recognition: variances and strategies", IEEE Transactions
+       on Affective Computing 1(2), 2010, doi:10.1109/T-AFFC.2010.8.
 
     Examples
     --------
@@ -362,12 +446,13 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None, only_
     ----------
     clips : pd.DataFrame
         Clips table of two corpora at least, as `load_features` joins them.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Not used.
-    norm_by : {"speaker", "corpus"} or None
+    norm_by : {"speaker", "corpus"}, optional
         As in `cross_corpus`.
-    only_open : bool
+    only_open : bool, default False
         Train as the deployed models are trained: only on corpora whose licence allows derivatives, and only on the
         emotions of `EMOTIONS`.
 
@@ -380,6 +465,16 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None, only_
     ------
     ValueError
         If no corpus can be tested.
+
+    See Also
+    --------
+    cross_corpus : Train on one corpus.
+
+    Examples
+    --------
+    >>> clips = pd.DataFrame({"corpus": list("aabbcc"), "speaker": list("112233"), "emotion": ["sad", "happy"] * 3})
+    >>> [(fold.train.tolist(), fold.test.tolist()) for fold in leave_one_corpus_out(clips)]
+    [([2, 3, 4, 5], [0, 1]), ([0, 1, 4, 5], [2, 3]), ([0, 1, 2, 3], [4, 5])]
     """
     corpora = sorted(clips["corpus"].unique())
     is_trainable = is_deployable(clips, target) if only_open else np.ones(len(clips), bool)
@@ -396,8 +491,9 @@ def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
     ----------
     clips : pd.DataFrame
         Clips table of RAVDESS and other corpora, as `load_features` joins them.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Not used.
 
     Returns
@@ -432,8 +528,9 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     ----------
     clips : pd.DataFrame
         Clips table.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Seed of the random draw of enrollment clips.
     split : callable
         The split to change.
@@ -449,6 +546,14 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     ------
     ValueError
         If no speaker has two neutral or calm clips.
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> clips = load_features().clips
+    >>> first = enroll_test_speakers(clips, split=speaker_independent)[0]
+    >>> len(first.norm_index), len(first.test)  # five clips of each of five test speakers
+    (25, 275)
     """
     rng = np.random.default_rng(seed)
     is_neutral, enrollment = clips["emotion"].isin(["neutral", "calm"]), [np.empty(0, int)]
@@ -478,11 +583,13 @@ def is_deployable(clips, target="emotion"):
     ----------
     clips : pd.DataFrame
         Clips table of one corpus or several.
-    target : {"emotion", "gender_emotion", "gender"}
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
 
     Returns
     -------
     np.ndarray [shape=(n_clips,)], bool
+        True for clips that may be used.
 
     Examples
     --------
@@ -532,8 +639,9 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
     ----------
     clips : pd.DataFrame
         Clips table of RAVDESS and other corpora, as `load_features` joins them.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Seed of the random draw. With the same seed, a larger set of speakers contains the smaller ones.
     n_speakers : int > 0
         Number of training speakers.
@@ -580,19 +688,30 @@ def random_split(clips, target="emotion", seed=0):
     ----------
     clips : pd.DataFrame
         Clips table of seven clips per class at least.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Seed of the random draw.
 
     Returns
     -------
     list of Split
-        Of one element.
+        A list of one element.
 
     Raises
     ------
     ValueError
         If there are too few clips to stratify.
+
+    Examples
+    --------
+    >>> from ser_utils.features.store import load_features
+    >>> clips = load_features().clips
+    >>> [split] = random_split(clips)
+    >>> len(split.train), len(split.validation), len(split.test)
+    (921, 231, 288)
+    >>> set(clips["speaker"][split.test]) <= set(clips["speaker"][split.train])
+    True
     """
     from sklearn.model_selection import train_test_split
 
@@ -616,8 +735,9 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     ----------
     clips : pd.DataFrame
         Clips table of three speakers at least, with the columns statement and intensity.
-    target : {"emotion", "gender_emotion", "gender"}
-    seed : int
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Classes to predict, as for `get_labels`.
+    seed : int, default 0
         Seed of the folds and of the random draw of training clips.
     disjoint : {"clips", "repetitions", "speakers", "speakers+statements"}
         What the training and the test set do not share: "clips" (random folds), "repetitions" (both repetitions of one
@@ -627,6 +747,12 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     Returns
     -------
     list of Split
+        Five elements, or ten for "speakers+statements".
+
+    Raises
+    ------
+    ValueError
+        If a clip has no speaker or there are fewer than three.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Result tables: the summary of predictions as Markdown, or beside the published results."""
+"""Result tables: scores as tables of text, as Markdown, and beside the published results."""
 
 from itertools import pairwise
 
@@ -37,18 +37,19 @@ PIVOT_TITLES = {  # tables with a column per split
 
 
 def format_percent(value, digits=1):
-    """Format a fraction as per cent without the sign.
+    """Format a fraction in per cent, without the sign.
 
     Parameters
     ----------
     value : float
-    digits : int
+        Fraction, or NaN.
+    digits : int, default 1
         Decimal places.
 
     Returns
     -------
     str
-        An en dash for NaN.
+        Number in per cent, or an en dash for NaN.
 
     Examples
     --------
@@ -81,11 +82,12 @@ def get_headings(summary):
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
 
     Returns
     -------
-    dict of (split, test_corpus, target) to str
+    dict of tuple to str
+        Heading of each (split, test corpus, target).
 
     Examples
     --------
@@ -112,21 +114,21 @@ def _heading(summary, split, test_corpus, target):
 
 
 def result_tables(summary):
-    """Convert a summary to tables of text, one per split, test corpus and target, sorted by UAR.
+    """Format a summary as tables of text, one per split, test corpus and target, sorted by UAR.
 
     Models with a pretrained encoder have tables of their own. The size-matched splits and the training subsets are
-    columns of one table each. Models of `ABLATIONS` and results of several corpora are left out; they have tables of
-    other shapes.
+    columns of one table each, and so are the corpora of splits of several corpora. Models of `ABLATIONS` are left out;
+    they have a table of another shape.
 
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
 
     Returns
     -------
-    list of (str, pd.DataFrame)
-        Heading and table.
+    list of tuple (str, pd.DataFrame)
+        Heading and table of each result.
     """
     tables, summary = [], summary[~summary["model"].isin(ABLATIONS)]
     for key, heading in get_headings(summary).items():
@@ -141,16 +143,22 @@ def result_tables(summary):
         if len(pivot):
             rows = summary[summary["split"].isin(titles) & (summary["target"] == "emotion")]
             tables.append((heading.format(n_classes=round(1 / rows["chance"].iloc[0])), pivot))
+    several = summary[summary["split"].isin(MULTI_CORPUS_SPLITS)]
+    for (split, target), rows in several.sort_values("test_corpus").groupby(["split", "target"]):
+        tables.append((f"{split}, {target}, classes that training and test corpus share", pd.DataFrame([
+            {"trained on": corpus_title(row["train_corpus"]) if split.startswith("cross-corpus") else "other corpora",
+             "tested on": corpus_title(row["test_corpus"]), **_table_row(row), "chance": format_percent(row["chance"])}
+            for row in rows.to_dict("records")])))
     return tables
 
 
 def pivot_splits(summary, titles):
-    """Arrange UAR and confidence interval over emotions: a row per model, a column per split.
+    """Arrange UAR and confidence interval of the target "emotion": a row per model, a column per split.
 
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
     titles : dict of str to str
         Column titles by split, such as `SIZE_MATCHED_TITLES`.
 
@@ -185,9 +193,11 @@ def ablation_table(predictions, base, last):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Rows of one split and target.
-    base, last : str
-        First and last model, such as "cnn" and "cnn_attention"; the models between are those of `ABLATIONS`.
+        Predictions table of one split and target.
+    base : str
+        First model, such as "cnn".
+    last : str
+        Last model, such as "cnn_attention"; the models between are those of `ABLATIONS`.
 
     Returns
     -------
@@ -210,15 +220,22 @@ def ablation_table(predictions, base, last):
 
 
 def corpus_title(name):
-    """Return the title of a corpus, or the name itself for custom recordings other than those of `CUSTOM_TITLES`.
+    """Return the title of a corpus.
 
     Parameters
     ----------
     name : str
+        Name of the corpus.
 
     Returns
     -------
     str
+        Title; the name itself for custom recordings other than those of `CUSTOM_TITLES`.
+
+    Examples
+    --------
+    >>> corpus_title("emodb"), corpus_title("my_voice")
+    ('EMO-DB', 'my_voice')
     """
     return DATASETS[name].title if name in DATASETS else CUSTOM_TITLES.get(name, name)
 
@@ -229,15 +246,25 @@ def cross_corpus_matrix(summary, model, target="emotion", split="cross-corpus"):
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
     model : str
-    target : str
-    split : str
+        Name of the model.
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Target of the results.
+    split : str, default "cross-corpus"
+        Split of the results.
 
     Returns
     -------
     pd.DataFrame
         UAR in %, NaN where a corpus was not tested, indexed by corpus titles.
+
+    Examples
+    --------
+    >>> summary = pd.DataFrame({"model": "svm", "split": "cross-corpus", "target": "emotion", "uar": [0.3, 0.4],
+    ...                         "train_corpus": ["emodb", "savee"], "test_corpus": ["savee", "emodb"]})
+    >>> cross_corpus_matrix(summary, "svm").loc["EMO-DB", "SAVEE"].round(1).item()
+    30.0
     """
     rows = summary[(summary[["split", "target", "model"]] == [split, target, model]).all(axis=1)]
     matrix = rows.pivot_table("uar", "train_corpus", "test_corpus") * 100
@@ -245,20 +272,30 @@ def cross_corpus_matrix(summary, model, target="emotion", split="cross-corpus"):
 
 
 def leave_one_corpus_out_table(summary, column="uar", target="emotion", split="leave-one-corpus-out"):
-    """Arrange a score of `leave_one_corpus_out`: a row per test corpus, a column per model, and the mean over corpora.
+    """Arrange the scores of leave-one-corpus-out evaluation: a row per test corpus, a column per model.
 
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
-    column : str
+        Scores as `metrics.summarize` returns them.
+    column : str, default "uar"
         Score, such as "uar" or "accuracy".
-    target, split : str
+    target : {"emotion", "gender_emotion", "gender"}, default "emotion"
+        Target of the results.
+    split : str, default "leave-one-corpus-out"
+        Split of the results.
 
     Returns
     -------
     pd.DataFrame
-        In %, indexed by corpus titles, sorted by name; the last row is the mean.
+        Score in %, indexed by corpus titles, sorted by name; the last row is the mean.
+
+    Examples
+    --------
+    >>> summary = pd.DataFrame({"model": "svm", "split": "leave-one-corpus-out", "target": "emotion",
+    ...                         "test_corpus": ["savee", "emodb"], "uar": [0.3, 0.4]})
+    >>> leave_one_corpus_out_table(summary)["svm"].round(1).to_dict()
+    {'EMO-DB': 40.0, 'SAVEE': 30.0, 'mean': 35.0}
     """
     rows = summary[(summary[["split", "target"]] == [split, target]).all(axis=1)]
     table = rows.pivot_table(column, "test_corpus", "model") * 100
@@ -272,14 +309,16 @@ def learning_curve_table(summary, model, train_speakers=TRAIN_SPEAKERS):
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
     model : str
-    train_speakers : sequence of int
+        Name of the model.
+    train_speakers : sequence of int, default TRAIN_SPEAKERS
+        Numbers of training speakers.
 
     Returns
     -------
     pd.DataFrame
-        In %, a row per number of speakers, a column per test corpus.
+        UAR in %, a row per number of speakers, a column per test corpus.
     """
     names = {f"train-{n}-speakers-multi-corpus": n for n in train_speakers}
     rows = summary[summary["split"].isin(names) & (summary["model"] == model) & (summary["target"] == "emotion")]
@@ -288,16 +327,17 @@ def learning_curve_table(summary, model, train_speakers=TRAIN_SPEAKERS):
 
 
 def to_markdown(summary):
-    """Convert a summary to Markdown: heading and table of each result.
+    """Format a summary as Markdown: heading and table of each result.
 
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`.
+        Scores as `metrics.summarize` returns them.
 
     Returns
     -------
     str
+        Markdown text.
     """
     return "\n\n".join(f"**{heading}**\n\n{format_markdown_table(table)}" for heading, table in result_tables(summary))
 
@@ -308,10 +348,12 @@ def format_markdown_table(table):
     Parameters
     ----------
     table : pd.DataFrame
+        Table of text.
 
     Returns
     -------
     str
+        Markdown text.
 
     Examples
     --------
@@ -332,13 +374,14 @@ def format_comparison(summary, published=None):
     Parameters
     ----------
     summary : pd.DataFrame
-        As `metrics.summarize`, of predictions on the validation sets.
+        Scores on the validation sets, as `metrics.summarize` returns them.
     published : pd.DataFrame, optional
-        As `metrics.summarize`, of published predictions.
+        Published scores on the test sets, in the same form.
 
     Returns
     -------
     str
+        Table as plain text, followed by a note.
     """
     table = summary[[*KEYS, "n_clips", "n_speakers"]].rename(columns={"n_clips": "clips", "n_speakers": "speakers"})
     for title, column in {"UAR": "uar", "accuracy": "accuracy", "chance": "chance"}.items():

@@ -31,7 +31,7 @@ def compute_descriptors(y, speech, sr, f0=True):
     speech : np.ndarray [shape=(m,)]
         The same without silence at both ends.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
     f0 : bool, default True
         Estimate F0 with pYIN [1]_ (`librosa.pyin`), which takes most of the time. Without it the F0 statistics and
         `voiced_fraction` are NaN.
@@ -44,7 +44,7 @@ def compute_descriptors(y, speech, sr, f0=True):
     References
     ----------
     .. [1] M. Mauch and S. Dixon, "pYIN: A fundamental frequency estimator using probabilistic threshold
-       distributions", ICASSP, 2014.
+       distributions", ICASSP, 2014, doi:10.1109/ICASSP.2014.6853678.
 
     Examples
     --------
@@ -74,7 +74,10 @@ def compute_descriptors(y, speech, sr, f0=True):
 
 
 def compile_pyin():
-    """Compile librosa's pYIN before worker processes do: at once they can corrupt Numba's cache (Numba issue 10128)."""
+    """Compile librosa's pYIN before worker processes start.
+
+    Processes that compile it at the same time can corrupt Numba's cache (Numba issue 10128).
+    """
     tone = np.sin(np.arange(4000, dtype=np.float32))
     compute_descriptors(tone, tone, 16000)
 
@@ -87,12 +90,12 @@ def mfcc_mean_contour(y, sr):
     y : np.ndarray [shape=(n,)]
         Samples of the whole recording, as from `audio.read`.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(216,)]
-        float32, padded with 0.
+        Mean MFCC of each frame, padded with 0; float32.
 
     Examples
     --------

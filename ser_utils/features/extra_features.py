@@ -21,11 +21,12 @@ def compute_distorted_statistics(y, sr):
     y : np.ndarray [shape=(n,)]
         Samples.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
 
     Returns
     -------
     np.ndarray [shape=(4096,)]
+        Mean and standard deviation of the hidden states, as from `ser_utils.whisper.compute_statistics`.
 
     Examples
     --------
@@ -56,6 +57,7 @@ def check_names(names):
     Parameters
     ----------
     names : iterable of str
+        Names of features.
 
     Raises
     ------
@@ -77,12 +79,14 @@ def check_names(names):
 def save_extra(folder, name, clips, values):
     """Save the extra features of all clips as `NAME.npz`. Checksums are not updated.
 
-    The file is not compressed, because 37 MB of ComParE are read by every worker process.
+    The file is not compressed, because every worker process reads it (37 MB for ComParE on RAVDESS).
 
     Parameters
     ----------
     folder : Path
+        Folder that `extract_features` wrote.
     name : str
+        Key of `EXTRACTORS`.
     clips : iterable of str [shape=(n_clips,)]
         Names of the clips.
     values : sequence of np.ndarray [shape=(n_features,)] or [shape=(n_frames, n_features)]
@@ -107,6 +111,7 @@ def load_extra(folder, clips, remedy):
     Parameters
     ----------
     folder : Path
+        Folder that `extract_features` wrote.
     clips : iterable of str [shape=(n_clips,)]
         Names of the clips.
     remedy : str
@@ -114,8 +119,9 @@ def load_extra(folder, clips, remedy):
 
     Returns
     -------
-    dict of np.ndarray [shape=(n_clips, n_features)], float32, or list of np.ndarray [shape=(n_frames, n_features)]
-        Sequences are float16.
+    dict of str to np.ndarray or list of np.ndarray
+        By name, vectors [shape=(n_clips, n_features)], float32, or a list of sequences
+        [shape=(n_frames, n_features)], float16.
 
     Raises
     ------
@@ -149,12 +155,14 @@ def get_rows(names, clips, source):
     names : iterable of str [shape=(n,)]
         Unique names.
     clips : iterable of str [shape=(n_clips,)]
+        Names to find.
     source : str
         Where the names come from, for the error message.
 
     Returns
     -------
-    np.ndarray of int [shape=(n_clips,)]
+    np.ndarray [shape=(n_clips,)], int
+        Position of each of `clips` in `names`.
 
     Raises
     ------
@@ -167,10 +175,11 @@ def get_rows(names, clips, source):
     [2, 0]
     >>> get_rows(["a", "b", "c"], ["c", "d"], "table")
     Traceback (most recent call last):
-    ValueError: clip d is missing in table
+    ValueError: clip d is missing in table; use the recordings that the features were extracted from
     """
     clips = list(clips)
     rows = pd.Index(list(names), dtype=object).get_indexer(pd.Index(clips, dtype=object))
     if (rows < 0).any():
-        raise ValueError(f"clip {files.printable(clips[np.argmin(rows)])} is missing in {source}")
+        raise ValueError(f"clip {files.printable(clips[np.argmin(rows)])} is missing in {source}; use the recordings "
+                         "that the features were extracted from")
     return rows

@@ -10,21 +10,21 @@ REQUIREMENT = "opensmile==2.6.0"
 
 
 def compute_functionals(y, sr, feature_set):
-    """Compute the functionals of one clip.
+    """Compute acoustic functionals of one clip with openSMILE.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
         Samples of one clip, without silence at both ends. Clips shorter than 0.1 s are padded with zeros.
     sr : int
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
     feature_set : {"eGeMAPSv02", "ComParE_2016"}
         88 functionals of the extended Geneva Minimalistic Acoustic Parameter Set [1]_, or the 6,373 of ComParE [2]_.
 
     Returns
     -------
     np.ndarray [shape=(n_features,)]
-        float32; NaN and infinite values, of functionals that are undefined for the clip, are replaced by 0.
+        Functionals, float32. Those that are undefined for the clip, NaN or infinite, are replaced by 0.
 
     Raises
     ------
@@ -34,9 +34,15 @@ def compute_functionals(y, sr, feature_set):
     References
     ----------
     .. [1] F. Eyben et al., "The Geneva Minimalistic Acoustic Parameter Set (GeMAPS) for voice research and affective
-       computing", IEEE Transactions on Affective Computing 7(2), 2016.
+       computing", IEEE Transactions on Affective Computing 7(2), 2016, doi:10.1109/TAFFC.2015.2457417.
     .. [2] B. Schuller et al., "The INTERSPEECH 2016 Computational Paralinguistics Challenge: deception, sincerity and
-       native language", Interspeech, 2016.
+       native language", Interspeech, 2016, doi:10.21437/Interspeech.2016-129.
+
+    Examples
+    --------
+    >>> y = np.random.default_rng(0).normal(0, 0.1, 16000)
+    >>> compute_functionals(y, sr=16000, feature_set="eGeMAPSv02").shape  # doctest: +SKIP
+    (88,)
     """
     y = np.pad(y, (0, max(0, round(audio.MIN_DURATION * sr) - len(y))))  # openSMILE needs about 0.06 s
     values = _get_smile(feature_set)(np.asarray(y, np.float32), sr).ravel()

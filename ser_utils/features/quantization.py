@@ -11,12 +11,16 @@ def quantize(values):
     Parameters
     ----------
     values : np.ndarray [shape=(n_rows, n_columns)]
+        Values to quantize.
 
     Returns
     -------
     codes : np.ndarray [shape=(n_rows, n_columns)], uint8
         ``codes * step + low`` differs from `values` by at most ``step / 2``.
-    step, low : np.ndarray [shape=(n_columns,)], float32
+    step : np.ndarray [shape=(n_columns,)], float32
+        Quantization step of each column.
+    low : np.ndarray [shape=(n_columns,)], float32
+        Minimum of each column.
 
     Examples
     --------

@@ -21,7 +21,7 @@ class FeatureConfig:
     Parameters
     ----------
     sr : int, default 16000
-        Sampling rate, in Hz.
+        Sampling rate in Hz.
     n_fft : int, default 1024
         Length of the Hann window, in samples: 64 ms, which resolves the harmonics of a low voice.
     hop_length : int, default 256
@@ -71,11 +71,13 @@ def mel_frequencies(config=FeatureConfig()):
 
     Parameters
     ----------
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
+        Configuration of the extraction.
 
     Returns
     -------
-    np.ndarray [shape=(n_mels,)], in Hz
+    np.ndarray [shape=(n_mels,)]
+        Frequencies in Hz.
 
     Examples
     --------
@@ -98,11 +100,18 @@ def mel_filterbank(config=FeatureConfig()):
 
     Parameters
     ----------
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
+        Configuration of the extraction.
 
     Returns
     -------
     np.ndarray [shape=(n_mels, 1 + n_fft // 2)], float32
+        One filter per row.
+
+    Examples
+    --------
+    >>> mel_filterbank().shape
+    (64, 513)
     """
     import librosa
 
@@ -115,7 +124,10 @@ def dct_matrix(n_mfcc, n_mels):
 
     Parameters
     ----------
-    n_mfcc, n_mels : int
+    n_mfcc : int
+        Number of coefficients.
+    n_mels : int
+        Number of mel bands.
 
     Returns
     -------
@@ -134,17 +146,23 @@ def dct_matrix(n_mfcc, n_mels):
 
 
 def log_mel_spectrogram(y, config=FeatureConfig()):
-    """Compute the mel spectrogram in dB of one clip, limited to `top_db` below its maximum.
+    """Compute the log-mel spectrogram of one clip, limited to `top_db` below its maximum.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
         Samples of one clip; the limit would be common to the rows of a batch.
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
+        Configuration of the extraction.
 
     Returns
     -------
-    np.ndarray [shape=(n_frames, n_mels)], float32, in dB re 1
+    np.ndarray [shape=(n_frames, n_mels)], float32
+        Power in dB re 1.
+
+    See Also
+    --------
+    mfcc : Compute MFCCs.
 
     Examples
     --------
@@ -167,17 +185,24 @@ def mfcc(y, config=FeatureConfig()):
     ----------
     y : np.ndarray [shape=(n,)]
         Samples of one clip.
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
+        Configuration of the extraction.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)]
-        float32; `librosa.feature.mfcc` transposed.
+        Coefficients, float32; the transpose of `librosa.feature.mfcc`.
+
+    See Also
+    --------
+    extract_mfcc : Compute the MFCCs of a recording.
+    mfcc_to_mel : Compute the log-mel spectrogram from MFCCs.
 
     References
     ----------
     .. [1] S. Davis and P. Mermelstein, "Comparison of parametric representations for monosyllabic word recognition in
-       continuously spoken sentences", IEEE Transactions on Acoustics, Speech, and Signal Processing 28(4), 1980.
+       continuously spoken sentences", IEEE Transactions on Acoustics, Speech, and Signal Processing 28(4), 1980,
+       doi:10.1109/TASSP.1980.1163420.
 
     Examples
     --------
@@ -196,13 +221,14 @@ def mel_to_mfcc(mel, n_mfcc=None):
     Parameters
     ----------
     mel : np.ndarray [shape=(..., n_mels)]
-        In dB.
+        Log-mel spectrogram in dB.
     n_mfcc : int, optional
         Number of coefficients, by default `n_mels`.
 
     Returns
     -------
     np.ndarray [shape=(..., n_mfcc)], float32
+        Coefficients.
 
     Examples
     --------
@@ -219,12 +245,20 @@ def mfcc_to_mel(coefficients, n_mels=None):
     Parameters
     ----------
     coefficients : np.ndarray [shape=(..., n_mfcc)]
+        MFCCs.
     n_mels : int, optional
         Number of mel bands, by default `n_mfcc`.
 
     Returns
     -------
-    np.ndarray [shape=(..., n_mels)], float32, in dB
+    np.ndarray [shape=(..., n_mels)], float32
+        Power in dB.
+
+    Examples
+    --------
+    >>> coefficients = mfcc(np.random.default_rng(0).normal(size=16000))
+    >>> mfcc_to_mel(coefficients).shape, mfcc_to_mel(coefficients[:, :13], n_mels=64).shape
+    ((63, 64), (63, 64))
     """
     n_mfcc = coefficients.shape[-1]
     return (coefficients @ dct_matrix(n_mfcc, n_mels or n_mfcc)).astype(np.float32)
@@ -236,6 +270,7 @@ def delta(coefficients, width=9):
     Parameters
     ----------
     coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of one clip.
     width : int, default 9
         Frames of the linear regression, odd.
 
@@ -263,28 +298,37 @@ def delta_rms(coefficients):
     Parameters
     ----------
     coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of one clip.
 
     Returns
     -------
     np.ndarray [shape=(n_mfcc,)]
-        0 for clips of fewer than 9 frames.
+        RMS of the change per frame; 0 for clips of fewer than 9 frames.
+
+    Examples
+    --------
+    >>> ramp = 3 * np.arange(20.0)[:, None]
+    >>> delta_rms(ramp).round(3).tolist()
+    [3.0]
     """
     slopes = delta(coefficients)[4:-4]  # without the padded ends
     return np.sqrt(np.square(slopes).sum(axis=0) / max(1, len(slopes)))
 
 
 def functionals(sequences, n_mfcc=None):
-    """Summarize clips of any length: mean, SD and RMS delta of each coefficient, and the log of the number of frames.
+    """Compute statistics of clips of any length: mean, SD and RMS delta of each coefficient, and the log of the length.
 
     Parameters
     ----------
     sequences : list of np.ndarray [shape=(n_frames, n_coefficients)]
+        MFCCs of each clip.
     n_mfcc : int, optional
         Number of leading coefficients to use, by default all.
 
     Returns
     -------
     np.ndarray [shape=(n_clips, 3 * n_mfcc + 1)], float32
+        Means, standard deviations, RMS of the deltas and log number of frames of each clip.
 
     Examples
     --------
@@ -302,11 +346,14 @@ def mfcc_dynamics(coefficients, n_mfcc=20):
     Parameters
     ----------
     coefficients : np.ndarray [shape=(n_frames, n_coefficients)]
+        MFCCs of one clip.
     n_mfcc : int, default 20
+        Number of leading coefficients to use.
 
     Returns
     -------
     np.ndarray [shape=(2 * n_mfcc,)], float32
+        Log standard deviations, then log RMS of the deltas.
 
     Examples
     --------
@@ -323,6 +370,7 @@ def mean_std(sequences):
     Parameters
     ----------
     sequences : list of np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of each clip.
 
     Returns
     -------
@@ -344,12 +392,14 @@ def match_mean_std(sequence, source, target):
     Parameters
     ----------
     sequence : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of one clip.
     source, target : array-like [shape=(2, n_mfcc)]
         Mean and SD, as from `mean_std`.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)], float32
+        Mapped coefficients.
 
     Examples
     --------
@@ -366,20 +416,26 @@ def speaker_normalize(sequences, speakers, norm_index, train_index):
     ----------
     sequences : list of np.ndarray [shape=(n_frames, n_features)] or np.ndarray [shape=(n_clips, n_features)]
         Sequences, or one vector per clip.
-    speakers : np.ndarray of str [shape=(n_clips,)]
-    norm_index : array-like of int
+    speakers : np.ndarray [shape=(n_clips,)], str
+        Speaker of each clip.
+    norm_index : array-like [shape=(n_rows,)], int
         Clips from which each speaker's statistics are computed; at least one per speaker.
-    train_index : array-like of int
+    train_index : array-like [shape=(n_rows,)], int
         Training clips; the target is the mean of their speakers' statistics.
 
     Returns
     -------
-    As `sequences`, float32
+    list of np.ndarray or np.ndarray, float32
+        Normalized features in the form of `sequences`.
 
     Raises
     ------
     ValueError
         If a speaker has no clip in `norm_index`.
+
+    See Also
+    --------
+    ser_utils.evaluation.splits.speaker_normalized : Split for speaker-normalized evaluation.
 
     Examples
     --------
@@ -401,20 +457,34 @@ def speaker_normalize(sequences, speakers, norm_index, train_index):
 
 
 def extract_mfcc(path, config=FeatureConfig()):
-    """Compute the MFCCs of a recording: load, trim silence at both ends, transform.
+    """Compute the MFCCs of a recording without leading and trailing silence.
 
     Parameters
     ----------
     path : str or Path
-    config : FeatureConfig
+        Recording.
+    config : FeatureConfig, default FeatureConfig()
+        Configuration of the extraction.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)], float32
+        Coefficients.
 
     Raises
     ------
     AudioError
         If the recording cannot be used.
+
+    See Also
+    --------
+    mfcc : Compute the MFCCs of samples.
+    ser_utils.features.extract_features : Extract the features of a whole corpus.
+
+    Examples
+    --------
+    >>> from ser_utils.datasets import SAMPLES
+    >>> extract_mfcc(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac").shape
+    (123, 64)
     """
     return mfcc(audio.trim(audio.load(path, config.sr), config.trim_db), config)

@@ -29,18 +29,19 @@ FILES = ("clips.csv", "features.npz", "feature_config.json")
 class FeatureSet:
     """Features of all clips of a corpus, in the order of the table of clips.
 
-    Attributes
+    Parameters
     ----------
     clips : pd.DataFrame
         Columns `CLIP_COLUMNS` and `DESCRIPTORS`, one row per clip.
     frames : np.ndarray [shape=(n_frames, n_mfcc)]
         MFCCs of all clips, concatenated.
-    offsets : np.ndarray of int [shape=(n_clips + 1,)]
+    offsets : np.ndarray [shape=(n_clips + 1,)], int
         Clip `i` is ``frames[offsets[i]:offsets[i + 1]]``.
     contours : np.ndarray [shape=(n_clips, 216)]
-        From `mfcc_mean_contour`; float32.
+        Mean-MFCC contours of `mfcc_mean_contour`, float32.
     config : FeatureConfig
-    extra : dict
+        Configuration that the MFCCs were extracted with.
+    extra : dict of str to np.ndarray or list, optional
         Optional features by name, from `extract_extra_features`: of whole clips, such as "whisper" or "egemaps"
         (np.ndarray [shape=(n_clips, n_features)], float32), or "whisper_sequences" (list of np.ndarray
         [shape=(n_frames, n_features)], float16). They do not enter `digest`.
@@ -85,6 +86,7 @@ class FeatureSet:
         Returns
         -------
         bool
+            Whether the features are present.
         """
         return name in ("sequences", "contours") or all(part in self.extra for part in name.split("+"))
 
@@ -130,7 +132,7 @@ class FeatureSet:
 
 def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConfig(), *, f0=True, n_jobs=-1,
                      scheduler=None, progress=True):
-    """Extract the features of all recordings of a corpus and save them; unchanged recordings are not extracted again.
+    """Extract and save the features of all recordings of a corpus, or load them if nothing has changed since.
 
     Parameters
     ----------
@@ -140,7 +142,8 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
         Folder for the features.
     dataset : str, default "ravdess"
         A key of `DATASETS`, or "custom".
-    config : FeatureConfig
+    config : FeatureConfig, default FeatureConfig()
+        Configuration of the MFCC extraction; the default is that of the published results.
     f0 : bool, default True
         Estimate F0, which takes most of the time.
     n_jobs : int, default -1
@@ -153,7 +156,7 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     Returns
     -------
     features : FeatureSet
-        Of all usable recordings.
+        Features of all usable recordings.
     errors : list of AudioError
         One per recording that is left out: those that `load_clips` skips, unusable ones and duplicates. Of identical
         recordings with the same emotion, the first clip is used; with different emotions, none.
@@ -162,6 +165,11 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     ------
     DatasetError
         If no recording is found or none is usable.
+
+    See Also
+    --------
+    load_features : Load extracted features.
+    extract_extra_features : Add optional features.
 
     Examples
     --------
@@ -216,13 +224,17 @@ def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, 
         Keys of `extra_features.EXTRACTORS`.
     dataset : str, default "ravdess"
         A key of `DATASETS`, or "custom".
-    n_jobs, scheduler, progress
-        As for `extract_features`.
+    n_jobs : int, default -1
+        Number of processes; -1 for one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler, as for `extract_features`.
+    progress : bool, default True
+        Show a progress bar.
 
     Returns
     -------
     FeatureSet
-        With `extra`.
+        Features of the folder, with these and earlier features in `extra`.
 
     Raises
     ------
@@ -237,9 +249,9 @@ def extract_extra_features(folder, out, names, dataset="ravdess", *, n_jobs=-1, 
     missing = [name for name in dict.fromkeys(names) if name not in stored]
     if not missing:
         return features
-    recordings, home = datasets.load_clips(folder, dataset), datasets.data_home(dataset, folder)
-    rows = extra_features.get_rows(recordings["clip"], features.clips["clip"], home)
-    paths = [home.resolve() / file for file in recordings["file"].iloc[rows]]
+    recordings, root = datasets.load_clips(folder, dataset), datasets.data_home(dataset, folder)
+    rows = extra_features.get_rows(recordings["clip"], features.clips["clip"], root)
+    paths = [root.resolve() / file for file in recordings["file"].iloc[rows]]
     for name in missing:
         _extract_extra_clip(None, name, features.config)  # fails here, not in every worker, if a package is missing
     for name in missing:
@@ -261,10 +273,24 @@ def save_features(features, folder, **info):
     Parameters
     ----------
     features : FeatureSet
+        Features to save.
     folder : str or Path
-        Created if it does not exist.
+        Target; it is created if it does not exist.
     **info
         Further entries of `feature_config.json`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> y = np.random.default_rng(0).normal(size=16000)
+    >>> frames = spectral.mfcc(y)
+    >>> clips = pd.DataFrame({"clip": ["noise"], "corpus": ["demo"]})
+    >>> data = FeatureSet(clips, frames, np.array([0, 63]), np.zeros((1, 216)), spectral.FeatureConfig())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_features(data, folder)
+    ...     restored = load_features(folder)
+    >>> restored.frames.shape, bool(np.abs(restored.frames - frames).max() < 0.01 * np.ptp(frames))
+    ((63, 64), True)
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -296,6 +322,7 @@ def load_features(folder=RAVDESS_FEATURES):
     Returns
     -------
     FeatureSet
+        Features of all clips.
 
     Raises
     ------
@@ -305,6 +332,11 @@ def load_features(folder=RAVDESS_FEATURES):
         If a file does not match its checksum.
     ValueError
         If folders contain the same corpus or differ in their configuration.
+
+    See Also
+    --------
+    extract_features : Extract the features of a corpus.
+    extract_extra_features : Add optional features.
 
     Examples
     --------

@@ -23,14 +23,14 @@ SR = 16000  # Hz
 class ModelOutput(NamedTuple):
     """Output of a deployed model for one segment.
 
-    Attributes
+    Parameters
     ----------
     emotion : np.ndarray [shape=(8,)]
         Probabilities in the order of the model's `classes["emotion"]`.
     gender : np.ndarray [shape=(2,)]
-        Probabilities in the order of `classes["gender"]`.
+        Probabilities in the order of the model's `classes["gender"]`.
     ood_score : float
-        Above 1 for segments unlike the training clips.
+        Out-of-distribution score; above 1 for segments unlike the training clips.
     """
 
     emotion: np.ndarray
@@ -49,8 +49,9 @@ class OnnxModel:
     Attributes
     ----------
     session : onnxruntime.InferenceSession
+        Session on one thread of the CPU.
     metadata : dict
-        `metadata_props`, JSON-decoded.
+        Decoded entries of `metadata_props` in the file.
     """
 
     def __init__(self, content):
@@ -65,12 +66,12 @@ class OnnxModel:
         Parameters
         ----------
         **inputs : np.ndarray
-            By name of the input, with a batch axis of length 1 where the model has one.
+            Inputs by name, with a batch axis of length 1 where the model has one.
 
         Returns
         -------
         dict of np.ndarray
-            By name of the output, without batch axis.
+            Outputs by name, without batch axis.
         """
         outputs = self.session.run(None, {name: np.asarray(value, np.float32) for name, value in inputs.items()})
         return {output.name: value[0] for output, value in zip(self.session.get_outputs(), outputs, strict=True)}
@@ -102,7 +103,26 @@ class _DeployedModel:
 
 
 class WhisperModel(_DeployedModel):
-    """Linear classifiers on the statistics of the Whisper encoder."""
+    """Linear classifiers on the statistics of the Whisper encoder.
+
+    Attributes
+    ----------
+    classes : dict of str to list of str
+        Emotions and genders in the order of the outputs.
+    metadata : dict
+        Metadata of the emotion model.
+    neutral_stats : np.ndarray [shape=(4096,)], float32
+        Reference statistics of the training speakers.
+
+    Examples
+    --------
+    >>> from ser_utils import audio
+    >>> from ser_utils.datasets import SAMPLES
+    >>> speech = audio.trim(audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"))
+    >>> model = load_model("whisper")
+    >>> model.classes["emotion"][model.predict(speech).emotion.argmax()]
+    'angry'
+    """
 
     name, stats_name = "whisper", "neutral_mean"
 
@@ -112,18 +132,24 @@ class WhisperModel(_DeployedModel):
         whisper.load_encoder()  # a missing file is reported before any recording is read
 
     def predict(self, y, speaker_stats=None):
-        """Predict one segment.
+        """Predict emotion and gender of one segment.
 
         Parameters
         ----------
         y : np.ndarray [shape=(n,)]
             Speech at 16 kHz, trimmed.
         speaker_stats : np.ndarray [shape=(4096,)], optional
-            From `compute_speaker_stats`.
+            Reference statistics of the speaker from `compute_speaker_stats`, for speaker adaptation.
 
         Returns
         -------
         ModelOutput
+            Probabilities of the classes and out-of-distribution score.
+
+        Raises
+        ------
+        ValueError
+            If the reference statistics do not fit the model.
         """
         statistics = whisper.compute_statistics(y).reshape(1, *self.input_shape)
         offset = np.zeros_like(self.neutral_stats)
@@ -144,29 +170,54 @@ class WhisperModel(_DeployedModel):
         Returns
         -------
         np.ndarray [shape=(4096,)]
-            Mean over the clips.
+            Mean over the clips of the encoder's statistics.
         """
         return np.mean([whisper.compute_statistics(y) for y in clips], axis=0)
 
 
 class MFCCModel(_DeployedModel):
-    """CNNs on MFCCs, trained from scratch."""
+    """CNNs on MFCCs, trained from scratch.
+
+    Attributes
+    ----------
+    classes : dict of str to list of str
+        Emotions and genders in the order of the outputs.
+    metadata : dict
+        Metadata of the emotion model.
+    neutral_stats : np.ndarray [shape=(2, 64)], float32
+        Reference statistics of the training speakers.
+
+    Examples
+    --------
+    >>> from ser_utils import audio
+    >>> from ser_utils.datasets import SAMPLES
+    >>> speech = audio.trim(audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac"))
+    >>> model = load_model("mfcc")
+    >>> model.classes["emotion"][model.predict(speech).emotion.argmax()]
+    'angry'
+    """
 
     name, stats_name = "mfcc", "neutral_mean_std"
 
     def predict(self, y, speaker_stats=None):
-        """Predict one segment.
+        """Predict emotion and gender of one segment.
 
         Parameters
         ----------
         y : np.ndarray [shape=(n,)]
             Speech at 16 kHz, trimmed.
         speaker_stats : np.ndarray [shape=(2, 64)], optional
-            From `compute_speaker_stats`.
+            Reference statistics of the speaker from `compute_speaker_stats`, for speaker adaptation.
 
         Returns
         -------
         ModelOutput
+            Probabilities of the classes and out-of-distribution score.
+
+        Raises
+        ------
+        ValueError
+            If the reference statistics do not fit the model.
         """
         scale, offset = np.ones(self.neutral_stats.shape[1]), np.zeros(self.neutral_stats.shape[1])
         if speaker_stats is not None:
@@ -194,7 +245,18 @@ class MFCCModel(_DeployedModel):
         return np.stack([frames.mean(axis=0), np.maximum(frames.std(axis=0), 1e-6)])
 
     def compute_mfcc(self, y):
-        """Compute the MFCCs [shape=(n_frames, 64)] of speech at 16 kHz as the ONNX file does."""
+        """Compute the MFCCs of speech with the ONNX file.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n,)]
+            Speech at 16 kHz.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_frames, 64)], float32
+            Coefficients.
+        """
         one = np.ones(self.neutral_stats.shape[1])
         return self.models["emotion"].run(waveform=y[None], speaker_scale=one, speaker_offset=0 * one)["mfcc"]
 
@@ -207,13 +269,14 @@ def load_model(name="whisper"):
 
     Parameters
     ----------
-    name : {"whisper", "mfcc"}
+    name : {"whisper", "mfcc"}, default "whisper"
         "whisper" for the classifiers on the Whisper encoder, trained on five corpora; "mfcc" for the CNNs trained from
         scratch on RAVDESS.
 
     Returns
     -------
     WhisperModel or MFCCModel
+        The model, with the ONNX files of both targets.
 
     Raises
     ------
@@ -221,6 +284,10 @@ def load_model(name="whisper"):
         If the name is unknown.
     IntegrityError
         If a file is missing or does not match its checksum.
+
+    See Also
+    --------
+    ser_utils.live.predict : Predict a recording.
 
     Examples
     --------

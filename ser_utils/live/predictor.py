@@ -33,18 +33,20 @@ FIVE_EMOTIONS = tuple(name.removeprefix("female_") for name in GENDER_EMOTIONS[:
 class Segment:
     """A part of a recording and the output of the model for it.
 
-    Attributes
+    Parameters
     ----------
-    start, duration : float
-        In s.
+    start : float
+        Start in the recording in s.
+    duration : float
+        Duration in s.
     peak : float
         Highest absolute sample; full scale is 1.
     clipped_fraction : float
         Share of the samples at full scale.
-    speech_duration : float
+    speech_duration : float, default 0
         Duration after trimming in s; 0 without output.
     output : ModelOutput, optional
-        None if the segment is silent or too short.
+        Output of the model; None if the segment is silent or too short.
     """
 
     start: float
@@ -66,11 +68,11 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
     source : str, Path or np.ndarray [shape=(n,) or (n, n_channels)]
         A file that libsndfile reads, 0.3 s to one hour, or samples.
     sr : int, optional
-        Sampling rate of the samples, in Hz.
+        Sampling rate of the samples in Hz; not used for a file.
     speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `enroll_speaker` with the same model, for speaker adaptation.
-    model : {"whisper", "mfcc"}
-        See `load_model`.
+    model : {"whisper", "mfcc"}, default "whisper"
+        Deployed model; see `load_model`.
 
     Returns
     -------
@@ -90,6 +92,11 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
         If samples lack a sampling rate, have another shape or are not finite, or the model is unknown.
     IntegrityError
         If a model file is missing or altered.
+
+    See Also
+    --------
+    enroll_speaker : Compute reference statistics of a speaker.
+    predict_stream : Predict a recording window by window.
 
     Examples
     --------
@@ -133,10 +140,10 @@ def enroll_speaker(recordings, model="whisper"):
 
     Parameters
     ----------
-    recordings : list of (y, sr)
-        Samples and their sampling rate in Hz.
-    model : {"whisper", "mfcc"}
-        The model that will use them.
+    recordings : list of tuple (y, sr)
+        Samples and sampling rate in Hz of each recording.
+    model : {"whisper", "mfcc"}, default "whisper"
+        Deployed model that will use the statistics.
 
     Returns
     -------
@@ -147,7 +154,11 @@ def enroll_speaker(recordings, model="whisper"):
     Raises
     ------
     ValueError
-        If no recording contains speech.
+        If no recording contains speech, samples are not valid, or the model is unknown.
+
+    See Also
+    --------
+    predict : Predict emotion and gender with these statistics.
 
     Examples
     --------
@@ -172,18 +183,20 @@ def predict_segment(deployed, start, block, sr, speaker_stats=None):
     Parameters
     ----------
     deployed : WhisperModel or MFCCModel
+        Deployed model, as `load_model` returns it.
     start : float
-        Start of the segment in s.
+        Start of the segment in the recording in s.
     block : np.ndarray [shape=(n, n_channels)]
         Samples.
     sr : int
         Sampling rate in Hz.
     speaker_stats : np.ndarray, optional
-        See `predict`.
+        Reference statistics of the speaker, as for `predict`.
 
     Returns
     -------
     Segment
+        The segment, with the output of the model unless it is silent or too short.
     """
     y, channel_peak = _normalize_input(block, sr), np.abs(block).max(axis=0, initial=0)
     clipping_level = np.where(channel_peak > CLIPPING_THRESHOLD, CLIPPING_THRESHOLD * channel_peak, np.inf)
@@ -203,18 +216,24 @@ def check_samples(y, sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,) or (n, n_channels)]
-        Of any numeric type.
+        Samples of any numeric type.
     sr : int
         Sampling rate in Hz.
 
     Returns
     -------
-    np.ndarray [shape=(n, n_channels)]
+    np.ndarray [shape=(n, n_channels)], float32
+        Converted samples, one column per channel.
 
     Raises
     ------
     ValueError
         If the sampling rate, type, shape or values are not valid.
+
+    Examples
+    --------
+    >>> check_samples(np.array([0, 16384, -32768], np.int16), sr=16000).ravel().tolist()
+    [0.0, 0.5, -1.0]
     """
     if not isinstance(sr, int | float | np.number) or not 100 <= sr <= 1e6:
         raise ValueError(f"sr={sr!r} is not a sampling rate; pass that of the samples, in Hz")
@@ -243,7 +262,7 @@ def decode_probabilities(emotion, gender):
     Returns
     -------
     dict
-        `emotion`, `gender`, `code`, `class`, `probabilities`.
+        `emotion`, `gender`, `code`, `class` and `probabilities`, as `predict` returns them.
 
     Examples
     --------
@@ -263,11 +282,12 @@ def format_predictions(predictions):
     Parameters
     ----------
     predictions : list of dict
-        From `predict`.
+        Predictions as `predict` returns them.
 
     Returns
     -------
     str
+        Table as plain text.
 
     Examples
     --------
@@ -313,7 +333,7 @@ def _split_segments(source, sr):
             yield start, block, sr
         audio.check_not_truncated(path, sound.frames, n_read, sr)
         if not n_read:
-            raise audio.AudioError(path, "it holds no samples", "record it again")
+            raise audio.AudioError(path, "it contains no samples", "record it again")
 
 
 def _show_progress(segments, name):

@@ -76,14 +76,14 @@ function render({ model, el }) {
   const clipping = create("strong", "ser-clipping", {}, { role: "status" });
   const message = create("span", "ser-message", {}, { role: "status" });
   const player = create("audio", "ser-player", { controls: true }, { "aria-label": `play the recording ${name}`.trim() });
-  const answer = create("pre", "ser-answer", {}, { role: "status", "aria-label": "prediction" });
-  answer.style.cssText = "margin: .3em 0; white-space: pre-wrap";
+  const callbackText = create("pre", "ser-callback-text", {}, { role: "status", "aria-label": "prediction" });
+  callbackText.style.cssText = "margin: .3em 0; white-space: pre-wrap";
   time.style.fontVariantNumeric = "tabular-nums";
   level.style.width = "10em";
   player.style.height = "2.2em";
   if (prompt) label.style.minWidth = "13em";  // aligns several recorders
   row.append(label, record, discard, time, level, clipping, upload, message, player);
-  el.append(row, answer);
+  el.append(row, callbackText);
   let current = null, url = null, busy = false, isDisposed = false;
 
   const setTraits = (values) => { Object.entries(values).forEach(([trait, value]) => model.set(trait, value)); model.save_changes(); };
@@ -104,8 +104,8 @@ function render({ model, el }) {
     record.setAttribute("aria-label", `${isRecording ? "stop" : "record"} ${name}`.trim());
     if (!isRecording) time.textContent = hasRecording ? "" : `at most ${model.get("max_seconds")} s`;
     message.textContent = isRecording ? "recording …" : error ? "⚠ " + error : hasRecording ? describe(model.get("info")) : "";
-    answer.textContent = isRecording ? "" : model.get("answer");
-    answer.hidden = !answer.textContent;
+    callbackText.textContent = isRecording ? "" : model.get("callback_text");
+    callbackText.hidden = !callbackText.textContent;
   }
 
   function save({ blocks, rate }, info) {
@@ -166,7 +166,7 @@ function render({ model, el }) {
     stream.getAudioTracks()[0].onended = stop;  // the microphone was unplugged
     clipping.textContent = "";
     draw();
-    setTraits({ state: "recording", error: "", answer: "", info: {}, wav: emptyWav() });
+    setTraits({ state: "recording", error: "", callback_text: "", info: {}, wav: emptyWav() });
     show();
     context.createMediaStreamSource(stream).connect(node);
     node.connect(context.destination);  // outputs silence; some browsers process only connected nodes
@@ -187,7 +187,7 @@ function render({ model, el }) {
     try { if (current) stop(); else await start(); } catch (error) { release(); fail(error); } finally { busy = false; }
   };
   discard.onclick = () => {
-    setTraits({ state: "idle", error: "", answer: "", info: {}, wav: emptyWav() });
+    setTraits({ state: "idle", error: "", callback_text: "", info: {}, wav: emptyWav() });
     show();
     record.focus();  // the button that had the focus is hidden now
   };
@@ -200,10 +200,10 @@ function render({ model, el }) {
       save(await decodeFile(await file.arrayBuffer()), { device: `upload: ${file.name}` });
     } catch (error) { fail(error); }
   };
-  const showAnswer = () => { if (!current) { answer.textContent = model.get("answer"); answer.hidden = !answer.textContent; } };
-  model.on("change:answer", showAnswer);
+  const showCallbackText = () => { if (!current) { callbackText.textContent = model.get("callback_text"); callbackText.hidden = !callbackText.textContent; } };
+  model.on("change:callback_text", showCallbackText);
   show();
-  return () => { isDisposed = true; model.off("change:answer", showAnswer); release(); if (url) URL.revokeObjectURL(url); };
+  return () => { isDisposed = true; model.off("change:callback_text", showCallbackText); release(); if (url) URL.revokeObjectURL(url); };
 }
 
 export default { render };

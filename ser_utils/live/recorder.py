@@ -46,11 +46,12 @@ class Recorder(anywidget.AnyWidget):
     Attributes
     ----------
     state : {"idle", "recording", "ready", "error"}
+        State of the recorder.
     error : str
-        Message of the browser.
+        Error message of the browser.
     info : dict
         Device, sampling rate, duration and peak of the recording.
-    answer : str
+    callback_text : str
         Text that the function passed to `on_recording` returned.
 
     Examples
@@ -74,7 +75,7 @@ class Recorder(anywidget.AnyWidget):
     state = traitlets.Unicode("idle").tag(sync=True)
     error = traitlets.Unicode("").tag(sync=True)
     info = traitlets.Dict({}).tag(sync=True)
-    answer = traitlets.Unicode("").tag(sync=True)
+    callback_text = traitlets.Unicode("").tag(sync=True)
     _callback = None
 
     def __init__(self, prompt="", max_seconds=10.0, key=""):
@@ -101,8 +102,9 @@ class Recorder(anywidget.AnyWidget):
         Returns
         -------
         y : np.ndarray [shape=(n,)], float32
+            Mono samples; full scale is 1.
         sr : int
-            Sampling rate, in Hz.
+            Sampling rate in Hz.
 
         Raises
         ------
@@ -132,7 +134,7 @@ class Recorder(anywidget.AnyWidget):
         >>> recorder.on_recording(lambda y, sr: f"{len(y) / sr:.1f} s")
         """
         self._callback = callback
-        self._update_answer()
+        self._run_callback()
 
     @traitlets.observe("wav")
     def _store_recording(self, _):
@@ -140,15 +142,15 @@ class Recorder(anywidget.AnyWidget):
             _RECORDINGS[self.key] = self.wav, dict(self.info)
         else:
             _RECORDINGS.pop(self.key, None)
-        self._update_answer()
+        self._run_callback()
 
-    def _update_answer(self):
-        self.answer = ""
+    def _run_callback(self):
+        self.callback_text = ""
         if self._callback is not None and self.wav:
             try:
-                self.answer = str(self._callback(*self._decode_wav()))
+                self.callback_text = str(self._callback(*self._decode_wav()))
             except Exception as error:  # nothing else would show it
-                self.answer = f"{type(error).__name__}: {error}"
+                self.callback_text = f"{type(error).__name__}: {error}"
 
     def _decode_wav(self):
         import soundfile

@@ -28,12 +28,14 @@ class Stream:
     ----------
     sr : int
         Sampling rate in Hz.
-    model : {"whisper", "mfcc"}
-        See `load_model`.
+    model : {"whisper", "mfcc"}, default "whisper"
+        Deployed model; see `load_model`.
     speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `enroll_speaker` with the same model.
-    window, hop : float
-        Duration of a window, 0.3 s to one hour, and distance between the starts of two windows, in s.
+    window : float, default 3
+        Duration of a window in s, from 0.3 s to one hour.
+    hop : float, default 0.5
+        Distance between the starts of consecutive windows in s, at most `window`.
 
     Raises
     ------
@@ -41,6 +43,11 @@ class Stream:
         If the sampling rate, the durations, the model or the statistics are not valid.
     IntegrityError
         If a model file is missing or altered.
+
+    See Also
+    --------
+    predict_stream : Predict a recording window by window.
+    predict : Predict a recording as a whole.
 
     Examples
     --------
@@ -75,7 +82,12 @@ class Stream:
         Returns
         -------
         list of dict
-            As `describe_window` of each completed window.
+            Prediction of each completed window, as from `describe_window`.
+
+        Raises
+        ------
+        ValueError
+            If the samples are not valid.
         """
         if not np.size(samples):
             return []
@@ -88,12 +100,12 @@ class Stream:
         return windows
 
     def finish(self):
-        """Predict what was fed if it is shorter than one window.
+        """Predict the signal at its end if it is shorter than one window.
 
         Returns
         -------
         list of dict
-            One window, or none if windows were completed or nothing was fed.
+            One prediction, or none if windows were completed or no samples were added.
         """
         if self._n_windows or self._buffer is None or not len(self._buffer):
             return []
@@ -108,22 +120,23 @@ class Stream:
 
 
 def describe_window(segment, classes, recent_peak):
-    """Convert the output for a window to names, or state why there is none.
+    """Convert the output for a window to class names, or state why the prediction abstains.
 
     Parameters
     ----------
     segment : predictor.Segment
+        Window and the output of the model for it.
     classes : dict of str to list of str
         Emotions and genders in the order of the model.
     recent_peak : float
-        Highest peak of the last seconds.
+        Highest peak of the last 10 s.
 
     Returns
     -------
     dict
         `start` and `duration` in s; `emotion`, `gender`, `code`, `class`, `probabilities` and `ood_score`, None without
         output; `abstention`, None or one of `REASONS`. With the reasons "out of distribution" and "low confidence" the
-        probabilities are there and should not be relied on.
+        probabilities are present, but unreliable.
     """
     window = {"start": round(segment.start, 3), "duration": round(segment.duration, 3), "emotion": None, "gender": None,
               "code": None, "class": None, "probabilities": None, "ood_score": None, "abstention": None}
@@ -145,24 +158,31 @@ def describe_window(segment, classes, recent_peak):
 
 
 def predict_stream(path, model="whisper", speaker_stats=None):
-    """Predict the windows of a recording of any length, in bounded memory.
+    """Predict a recording of any length window by window, in bounded memory.
 
     Parameters
     ----------
     path : str or Path
         A file that libsndfile reads.
-    model, speaker_stats
-        As of `Stream`.
+    model : {"whisper", "mfcc"}, default "whisper"
+        Deployed model; see `load_model`.
+    speaker_stats : np.ndarray, optional
+        Reference statistics of the speaker from `enroll_speaker` with the same model.
 
     Yields
     ------
     dict
-        As `describe_window`.
+        Prediction of each window, as from `describe_window`.
 
     Raises
     ------
     AudioError
         If the recording cannot be used.
+
+    See Also
+    --------
+    Stream : Predict samples as they arrive.
+    predict : Predict a recording as a whole.
 
     Examples
     --------
@@ -178,5 +198,5 @@ def predict_stream(path, model="whisper", speaker_stats=None):
             yield from stream.feed(block)
         audio.check_not_truncated(path, sound.frames, n_read, sound.samplerate)
         if not n_read:
-            raise audio.AudioError(path, "it holds no samples", "record it again")
+            raise audio.AudioError(path, "it contains no samples", "record it again")
         yield from stream.finish()

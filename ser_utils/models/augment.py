@@ -56,8 +56,8 @@ class Augment:
     .. [1] N. Jaitly and G. Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML
        Workshop on Deep Learning for Audio, Speech and Language, 2013.
     .. [2] D. Park et al., "SpecAugment: A simple data augmentation method for automatic speech recognition",
-       Interspeech, 2019.
-    .. [3] H. Zhang et al., "mixup: Beyond empirical risk minimization", ICLR, 2018.
+       Interspeech, 2019, doi:10.21437/Interspeech.2019-2680.
+    .. [3] H. Zhang et al., "mixup: Beyond empirical risk minimization", ICLR, 2018, arXiv:1710.09412.
 
     Examples
     --------
@@ -82,10 +82,12 @@ class Augment:
         coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
             MFCCs of full order (``n_mfcc == n_mels``).
         rng : np.random.Generator
+            Random number generator.
 
         Returns
         -------
         np.ndarray [shape=(new_n_frames, n_mfcc)]
+            Transformed coefficients.
         """
         if self.max_log_tempo:
             n_frames = max(2, round(len(coefficients) * np.exp(rng.uniform(-self.max_log_tempo, self.max_log_tempo))))
@@ -105,10 +107,18 @@ class Augment:
         x : np.ndarray [shape=(n_frames, n_mfcc)]
             Standardized MFCCs.
         rng : np.random.Generator
+            Random number generator.
 
         Returns
         -------
         np.ndarray [shape=(n_frames, n_mfcc)]
+            Coefficients with two masked intervals.
+
+        Examples
+        --------
+        >>> masked = Augment(max_mask_frames=15).time_mask(np.ones((100, 40)), np.random.default_rng(0))
+        >>> 70 <= int(masked.any(axis=1).sum()) <= 100
+        True
         """
         if self.max_mask_frames:
             x = x.copy()
@@ -130,11 +140,23 @@ class Augment:
         y : np.ndarray [shape=(n_clips, n_classes)]
             One-hot labels.
         rng : np.random.Generator
+            Random number generator.
 
         Returns
         -------
-        x, mask, y : np.ndarray
-            Shapes as given. The larger weight is always the clip's own.
+        x : np.ndarray [shape=(n_clips, n_frames, n_mfcc)]
+            Mixed clips; a clip has at least the weight of the clip that it is mixed with.
+        mask : np.ndarray [shape=(n_clips, n_frames, 1)]
+            1 on frames of either clip.
+        y : np.ndarray [shape=(n_clips, n_classes)]
+            Mixed labels.
+
+        Examples
+        --------
+        >>> x, mask, y = np.ones((2, 50, 40)), np.ones((2, 50, 1)), np.eye(2)
+        >>> _, _, mixed = Augment(mixup_alpha=0.2).mixup(x, mask, y, np.random.default_rng(0))
+        >>> mixed.argmax(axis=1).tolist(), np.allclose(mixed.sum(axis=1), 1)
+        ([0, 1], True)
         """
         if not self.mixup_alpha:
             return x, mask, y
@@ -150,7 +172,15 @@ class ChannelAugment(Augment):
 
     Parameters
     ----------
-    max_log_tempo, max_log_warp, max_gain_db, max_mask_frames, mixup_alpha
+    max_log_tempo : float >= 0, default 0
+        As in `Augment`.
+    max_log_warp : float >= 0, default 0
+        As in `Augment`.
+    max_gain_db : float >= 0, default 0
+        As in `Augment`.
+    max_mask_frames : int >= 0, default 0
+        As in `Augment`.
+    mixup_alpha : float >= 0, default 0
         As in `Augment`.
     channel_probability : float in [0, 1], default 0.8
         Probability that a clip passes through a simulated channel.
@@ -174,17 +204,19 @@ class ChannelAugment(Augment):
         coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
             MFCCs of full order (``n_mfcc == n_mels``).
         rng : np.random.Generator
+            Random number generator.
 
         Returns
         -------
         np.ndarray [shape=(new_n_frames, n_mfcc)]
+            Transformed coefficients.
         """
         coefficients = super().transform(coefficients, rng)
         return simulate_channel(coefficients, rng) if rng.random() < self.channel_probability else coefficients
 
 
 def vtlp(coefficients, warp):
-    """Perturb the vocal tract length: scale all frequencies of a clip by ``exp(warp)``.
+    """Perturb the vocal tract length [1]_: scale all frequencies of a clip by ``exp(warp)``.
 
     Parameters
     ----------
@@ -196,11 +228,12 @@ def vtlp(coefficients, warp):
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)]
+        Warped coefficients.
 
     References
     ----------
-    N. Jaitly and G. Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML Workshop on
-    Deep Learning for Audio, Speech and Language, 2013.
+    .. [1] N. Jaitly and G. Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML
+       Workshop on Deep Learning for Audio, Speech and Language, 2013.
 
     Examples
     --------
@@ -214,15 +247,17 @@ def vtlp(coefficients, warp):
 
 
 def normalize_level(coefficients):
-    """Subtract the maximum frame intensity of the clip (mean of the log-mel bands in dB), so that c0 peaks at 0.
+    """Normalize the level of a clip: subtract the maximum over frames of the mean log-mel level, so that c0 peaks at 0.
 
     Parameters
     ----------
     coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
+        MFCCs of one clip.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)]
+        Coefficients relative to the loudest frame.
 
     Examples
     --------
@@ -236,7 +271,7 @@ def normalize_level(coefficients):
 
 
 def simulate_channel(coefficients, rng, config=FeatureConfig()):
-    """Simulate recording of a clip in another room, with another microphone, band limits, noise and codec.
+    """Simulate the recording of a clip in another room, with another microphone, band limits, noise and codec.
 
     Acts on the power in each mel band: silence before and after the speech, reverberation, spectral envelope of the
     microphone, band limits, stationary noise at 0 to 40 dB SNR, and a codec. Silence and envelope apply to all clips,
@@ -247,12 +282,18 @@ def simulate_channel(coefficients, rng, config=FeatureConfig()):
     coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
         MFCCs of full order (``n_mfcc == n_mels``).
     rng : np.random.Generator
-    config : FeatureConfig
+        Random number generator.
+    config : FeatureConfig, default FeatureConfig()
         Configuration the coefficients were extracted with.
 
     Returns
     -------
     np.ndarray [shape=(new_n_frames, n_mfcc)], float32
+        Coefficients of the simulated recording.
+
+    See Also
+    --------
+    ser_utils.distortions.simulate_random_channel : Simulate a channel on samples.
 
     Examples
     --------
@@ -282,14 +323,16 @@ def pad_sequences(sequences, n_frames=None, multiple=32):
     Parameters
     ----------
     sequences : list of np.ndarray [shape=(n_frames, n_mfcc)]
+        Features of each clip.
     n_frames : int, optional
         Common length; by default that of the longest sequence, rounded up to a multiple of `multiple`.
     multiple : int, default 32
-        Few different lengths mean few graphs for TensorFlow to trace.
+        The default length is a multiple of it; few different lengths mean few graphs for TensorFlow to trace.
 
     Returns
     -------
     x : np.ndarray [shape=(n_clips, n_frames, n_mfcc)], float32
+        Padded sequences.
     mask : np.ndarray [shape=(n_clips, n_frames, 1)], float32
         1 on frames of the sequence, 0 on padding.
 

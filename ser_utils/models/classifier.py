@@ -44,9 +44,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     network : str or callable, default "cnn"
-        A function of `ser_utils.models.networks` by name ("mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention" or
-        "original_cnn"), or any ``f(n_mfcc, n_classes, **network_kwargs) -> keras.Model`` with two inputs: padded
-        sequences and their mask.
+        A function of `ser_utils.models.networks` by name ("mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention",
+        "whisper_attention" or "original_cnn"), or any ``f(n_mfcc, n_classes, **network_kwargs) -> keras.Model`` with
+        two inputs: padded sequences and their mask.
     network_kwargs : dict, optional
         Further arguments of the network, such as ``{"width": 64}``.
     n_mfcc : int, optional
@@ -59,15 +59,16 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     max_steps : int, optional
         Upper limit on the number of training steps (batches), which reduces the number of epochs on a large corpus.
     batch_size : int, default 32
+        Number of clips per training step.
     label_smoothing : float in [0, 1), default 0.1
+        Weight of the uniform distribution in the training labels.
     optimizer : {"adamw", "rmsprop"}, default "adamw"
-        "adamw": linear warm-up over three epochs, at most a quarter of the training, cosine decay, gradients clipped to
-        norm 1. "rmsprop": the original
-        project's schedule, ``learning_rate / (1 + 1e-6 * step)``.
+        "adamw" [2]_: linear warm-up over three epochs, at most a quarter of the training, cosine decay, gradients
+        clipped to norm 1. "rmsprop": the original project's schedule, ``learning_rate / (1 + 1e-6 * step)``.
     learning_rate : float > 0, default 1e-3
         Peak learning rate.
     weight_decay : float >= 0, default 1e-2
-        Of "adamw".
+        Decoupled weight decay of "adamw".
     augment : Augment, default Augment()
         Augmentation of training clips; none by default.
     standardize : bool, default True
@@ -78,7 +79,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Test-time augmentation: `vtlp` warps of a clip whose predicted probabilities are averaged.
     prior_correction : bool, default True
         Divide probabilities by the class frequencies of the training clips, then renormalize (post-hoc logit
-        adjustment [1]_). UAR weights all classes alike.
+        adjustment [1]_), because UAR weights all classes equally.
     random_state : int, default 0
         Seed of initial weights, dropout, batches and augmentation. `fit` sets the global seeds of Python, NumPy and
         TensorFlow to it (`keras.utils.set_random_seed`).
@@ -94,14 +95,16 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     mean_, scale_ : np.ndarray [shape=(n_mfcc,)]
         Mean and standard deviation used for standardization; 0 and 1 without it.
     network_ : keras.Model
+        Trained network.
     history_ : dict of str to list of float
         ``loss``, ``accuracy`` and, with validation data, ``val_loss``, ``val_accuracy`` of each epoch.
     n_features_in_ : int
-        Coefficients of the training clips.
+        Number of coefficients of the training clips.
 
     References
     ----------
-    .. [1] A. K. Menon et al., "Long-tail learning via logit adjustment", ICLR, 2021.
+    .. [1] A. K. Menon et al., "Long-tail learning via logit adjustment", ICLR, 2021, arXiv:2007.07314.
+    .. [2] I. Loshchilov and F. Hutter, "Decoupled weight decay regularization", ICLR, 2019, arXiv:1711.05101.
 
     Examples
     --------
@@ -144,12 +147,13 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
             MFCCs of each clip; lengths may differ.
         y : array-like [shape=(n_clips,)]
             Class labels.
-        validation_data : (X, y), optional
+        validation_data : tuple (X, y), optional
             Clips and labels whose loss and accuracy are recorded after each epoch. They do not affect the training.
 
         Returns
         -------
         SequenceClassifier
+            The fitted classifier itself.
 
         Raises
         ------
@@ -188,11 +192,12 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : list of np.ndarray [shape=(n_frames, n_mfcc)]
+            MFCCs of each clip.
 
         Returns
         -------
         np.ndarray [shape=(n_clips, n_classes)]
-            Columns in the order of `classes_`.
+            Probabilities, columns in the order of `classes_`.
 
         Raises
         ------
@@ -214,10 +219,17 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : list of np.ndarray [shape=(n_frames, n_mfcc)]
+            MFCCs of each clip.
 
         Returns
         -------
         np.ndarray [shape=(n_clips,)]
+            Class labels.
+
+        Raises
+        ------
+        ValueError
+            As for `predict_proba`.
         """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
@@ -227,10 +239,12 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : list of np.ndarray [shape=(n_frames, n_mfcc)]
+            MFCCs of each clip.
 
         Returns
         -------
         x : np.ndarray [shape=(n_clips, n_frames, n_mfcc)], float32
+            Standardized and padded sequences.
         mask : np.ndarray [shape=(n_clips, n_frames, 1)], float32
             1 on frames of the clip, 0 on padding.
         """

@@ -22,10 +22,10 @@ def whisper_logreg(C=0.01):
     Returns
     -------
     sklearn.pipeline.Pipeline
+        Unfitted standardization and classifier.
 
     Examples
     --------
-    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> classifier = whisper_logreg().fit(rng.normal(size=(20, 4096)), ["calm", "sad"] * 10)
     >>> classifier.predict_proba(rng.normal(size=(3, 4096))).shape
@@ -35,7 +35,7 @@ def whisper_logreg(C=0.01):
 
 
 class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
-    """Logistic regression for clips with and without adaptation to their speaker, trained on several copies of a clip.
+    """Logistic regression with optional speaker adaptation, trained on several copies of each clip.
 
     A speaker is adapted by shifting the features by `adaptation_weight` times the difference between the neutral mean
     of the training speakers and the mean of the speaker's own neutral clips. Training uses all copies of a clip, such
@@ -48,10 +48,12 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
     adaptation_weight : float in [0, 1], default 0.5
         0 for no adaptation, 1 to shift a speaker's neutral mean onto that of the training speakers.
     max_iter : int, default 400
+        Maximum number of iterations of the solver.
 
     Attributes
     ----------
-    classes_ : np.ndarray of str
+    classes_ : np.ndarray [shape=(n_classes,)], str
+        Sorted class labels.
     neutral_mean_ : np.ndarray [shape=(n_features,)] or None
         Mean over the training speakers of the means of their neutral and calm clips; None if `fit` got no speakers or
         no such clips.
@@ -83,15 +85,24 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like [shape=(n_clips, n_copies, n_features)]
-        y : array-like of str [shape=(n_clips,)]
+            Features of all copies of each clip.
+        y : array-like [shape=(n_clips,)], str
+            Class labels.
         sample_weight : array-like [shape=(n_clips,)], optional
-            Such as `balance_corpora` returns; by default all clips weigh the same. The standardization does not use
-            them.
-        speakers : array-like of str [shape=(n_clips,)], optional
+            Weights of the clips, such as `balance_corpora` returns; by default all are equal. The standardization does
+            not use them.
+        speakers : array-like [shape=(n_clips,)], str, optional
+            Speaker of each clip; without them no adapted clips are used for training.
 
         Returns
         -------
         AdaptiveLogisticRegression
+            The fitted classifier itself.
+
+        Raises
+        ------
+        ValueError
+            If X does not have three dimensions.
         """
         X, y = np.asarray(X, np.float32), np.asarray(y)
         if X.ndim != 3:
@@ -119,14 +130,18 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like [shape=(n_clips, n_copies, n_features)]
-        speakers : array-like of str [shape=(n_clips,)]
+            Features of all copies of each clip.
+        speakers : array-like [shape=(n_clips,)], str
+            Speaker of each clip.
         neutral_X : array-like [shape=(n_neutral, n_copies, n_features)]
             Neutral clips of the same speakers; their first copies are used.
-        neutral_speakers : array-like of str [shape=(n_neutral,)]
+        neutral_speakers : array-like [shape=(n_neutral,)], str
+            Speaker of each neutral clip.
 
         Returns
         -------
         np.ndarray [shape=(n_clips, n_copies, n_features)], float32
+            Shifted features.
 
         Raises
         ------
@@ -135,7 +150,8 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "neutral_mean_")
         if self.neutral_mean_ is None:
-            raise ValueError("fit got no speakers with neutral or calm clips; adaptation needs them")
+            raise ValueError("no neutral or calm clip of a known speaker in the training set, which speaker "
+                             "adaptation needs; pass fit(speakers=...) with such clips")
         means = _speaker_means(np.asarray(neutral_X, np.float32)[:, 0], neutral_speakers)
         if missing := set(speakers) - set(means.index):
             raise ValueError(f"speaker {min(missing)} has no neutral clip; add one at least")
@@ -143,21 +159,34 @@ class AdaptiveLogisticRegression(ClassifierMixin, BaseEstimator):
         return np.asarray(X, np.float32) + shift[:, None].astype(np.float32)
 
     def predict_proba(self, X):
-        """Predict from the first copy of each clip.
+        """Predict class probabilities from the first copy of each clip.
 
         Parameters
         ----------
         X : array-like [shape=(n_clips, n_copies, n_features)]
+            Features of all copies of each clip; the first copy is used.
 
         Returns
         -------
         np.ndarray [shape=(n_clips, n_classes)]
+            Probabilities, columns in the order of `classes_`.
         """
         check_is_fitted(self)
         return self.pipeline_.predict_proba(np.asarray(X, np.float32)[:, 0])
 
     def predict(self, X):
-        """Predict the most probable class of each clip (np.ndarray of str [shape=(n_clips,)])."""
+        """Predict the most probable class of each clip.
+
+        Parameters
+        ----------
+        X : array-like [shape=(n_clips, n_copies, n_features)]
+            Features of all copies of each clip; the first copy is used.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_clips,)], str
+            Class labels.
+        """
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
 
@@ -171,12 +200,15 @@ def balance_corpora(corpora, labels):
 
     Parameters
     ----------
-    corpora, labels : array-like of str [shape=(n_clips,)]
+    corpora : array-like [shape=(n_clips,)], str
+        Corpus of each clip.
+    labels : array-like [shape=(n_clips,)], str
+        Class of each clip.
 
     Returns
     -------
     np.ndarray [shape=(n_clips,)]
-        Their mean is 1.
+        Weights with a mean of 1.
 
     Examples
     --------

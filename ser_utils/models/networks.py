@@ -31,7 +31,7 @@ EPSILON = 1e-4  # under the square root, whose gradient at 0 is infinite
 
 @keras.saving.register_keras_serializable("ser_utils")
 class AttentiveStatisticsPooling(layers.Layer):
-    """Pool a sequence into the attention-weighted mean and standard deviation of each channel.
+    """Pool a sequence into the attention-weighted mean and standard deviation of each channel [1]_.
 
     A frame's attention weight is the softmax over time of ``score(tanh(hidden(x)))``.
 
@@ -44,7 +44,8 @@ class AttentiveStatisticsPooling(layers.Layer):
 
     References
     ----------
-    K. Okabe, T. Koshinaka and K. Shinoda, "Attentive statistics pooling for deep speaker embedding", Interspeech, 2018.
+    .. [1] K. Okabe, T. Koshinaka and K. Shinoda, "Attentive statistics pooling for deep speaker embedding",
+       Interspeech, 2018, doi:10.21437/Interspeech.2018-993.
 
     Examples
     --------
@@ -64,7 +65,15 @@ class AttentiveStatisticsPooling(layers.Layer):
         self.score = layers.Dense(1)
 
     def build(self, x_shape, mask_shape=None):
-        """Create the weights for a given number of channels."""
+        """Create the weights for a given number of channels.
+
+        Parameters
+        ----------
+        x_shape : tuple
+            Shape of the sequences.
+        mask_shape : tuple, optional
+            Not used.
+        """
         self.hidden.build(x_shape)
         self.score.build((*x_shape[:-1], self.units))
 
@@ -74,11 +83,14 @@ class AttentiveStatisticsPooling(layers.Layer):
         Parameters
         ----------
         x : tensor [shape=(batch, n_frames, n_channels)]
+            Sequences.
         mask : tensor [shape=(batch, n_frames, 1)]
+            1 on frames of the clip, 0 on padding.
 
         Returns
         -------
-        tensor [shape=(batch, 2 * n_channels)], means, then standard deviations
+        tensor [shape=(batch, 2 * n_channels)]
+            Means, then standard deviations.
         """
         weights = ops.softmax(self.score(self.hidden(x)) - 1e4 * (1 - mask), axis=1)
         mean = ops.sum(weights * x, axis=1)
@@ -86,7 +98,13 @@ class AttentiveStatisticsPooling(layers.Layer):
         return ops.concatenate([mean, ops.sqrt(variance + EPSILON)], axis=-1)
 
     def get_config(self):
-        """Return the arguments that recreate the layer."""
+        """Return the configuration of the layer.
+
+        Returns
+        -------
+        dict
+            Arguments that recreate the layer.
+        """
         return {**super().get_config(), "units": self.units}
 
 
@@ -96,16 +114,22 @@ def conv_block(x, mask, filters, kernel_size, strides=1):
     Parameters
     ----------
     x : tensor [shape=(batch, n_frames, n_channels)]
+        Sequences, padded with zeros.
     mask : tensor [shape=(batch, n_frames, 1)]
+        1 on frames of the clip, 0 on padding.
     filters : int
-    kernel_size : int, in frames
-    strides : int, default 1, in frames
+        Number of filters.
+    kernel_size : int
+        Width of the kernels in frames.
+    strides : int, default 1
+        Frames between consecutive positions of the kernels.
 
     Returns
     -------
     x : tensor [shape=(batch, ceil(n_frames / strides), filters)]
+        Output, 0 on padding.
     mask : tensor [shape=(batch, n_frames // strides, 1)]
-        `n_frames` must be a multiple of `strides`, as `pad_sequences` makes it.
+        Mask at the new frame rate. `n_frames` must be a multiple of `strides`, as `pad_sequences` makes it.
     """
     x = layers.Conv1D(filters, kernel_size, strides=strides, padding="same", use_bias=False)(x)
     mask = layers.MaxPooling1D(strides)(mask) if strides > 1 else mask
@@ -119,7 +143,9 @@ def conv_stem(x, mask, width, dropout):
     Parameters
     ----------
     x : tensor [shape=(batch, n_frames, n_mfcc)]
+        MFCCs.
     mask : tensor [shape=(batch, n_frames, 1)]
+        1 on frames of the clip, 0 on padding.
     width : int
         Filters of each convolution.
     dropout : float in [0, 1)
@@ -128,7 +154,9 @@ def conv_stem(x, mask, width, dropout):
     Returns
     -------
     x : tensor [shape=(batch, n_frames // 8, width)]
+        Output.
     mask : tensor [shape=(batch, n_frames // 8, 1)]
+        1 on frames of the clip, 0 on padding, at the reduced frame rate.
     """
     x = x * mask
     for strides in (2, 1):
@@ -145,11 +173,21 @@ def masked_mean(x, mask):
     Parameters
     ----------
     x : tensor [shape=(batch, n_frames, n_channels)]
+        Sequences.
     mask : tensor [shape=(batch, n_frames, 1)]
+        1 on frames of the clip, 0 on padding.
 
     Returns
     -------
     tensor [shape=(batch, n_channels)]
+        Means.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, mask = np.array([[[2.0], [4.0], [0.0]]]), np.array([[[1.0], [1.0], [0.0]]])  # two frames and padding
+    >>> masked_mean(x, mask).numpy().tolist()
+    [[3.0]]
     """
     return ops.sum(x * mask, axis=1) / ops.maximum(ops.sum(mask, axis=1), 1)  # a clip of one frame has no change
 
@@ -160,11 +198,21 @@ def functionals(x, mask):
     Parameters
     ----------
     x : tensor [shape=(batch, n_frames, n_channels)]
+        Sequences.
     mask : tensor [shape=(batch, n_frames, 1)]
+        1 on frames of the clip, 0 on padding.
 
     Returns
     -------
     tensor [shape=(batch, 3 * n_channels)]
+        Means, standard deviations and RMS changes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, mask = np.ones((2, 20, 5), "float32"), np.ones((2, 20, 1), "float32")
+    >>> tuple(functionals(x, mask).shape)
+    (2, 15)
     """
     mean = masked_mean(x, mask)
     variance = masked_mean(ops.square(x - mean[:, None]), mask)
@@ -178,15 +226,25 @@ def classification_head(x, mask, n_classes, dropout, pooling="attention"):
     Parameters
     ----------
     x : tensor [shape=(batch, n_frames, n_channels)]
+        Sequences.
     mask : tensor [shape=(batch, n_frames, 1)]
+        1 on frames of the clip, 0 on padding.
     n_classes : int
+        Number of classes.
     dropout : float in [0, 1)
+        Rate before the softmax layer.
     pooling : {"attention", "average"}, default "attention"
         `AttentiveStatisticsPooling`, or the mean over frames.
 
     Returns
     -------
     tensor [shape=(batch, n_classes)]
+        Class probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the pooling is unknown.
     """
     # before the pooling: layers draw their seeds in order of creation, and reported results depend on that order
     dropout_layer = layers.Dropout(dropout)
@@ -205,7 +263,9 @@ def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
     Parameters
     ----------
     n_mfcc : int
+        Number of coefficients per frame.
     n_classes : int
+        Number of classes.
     units : int, default 256
         Units of each dense layer.
     dropout : float in [0, 1), default 0.5
@@ -214,6 +274,7 @@ def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
 
     Examples
     --------
@@ -231,17 +292,20 @@ def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
 
 
 def lstm(n_mfcc, n_classes, units=64, bidirectional=True, pooling="average", dropout=0.3):
-    """Build an LSTM over the frames.
+    """Build an LSTM [1]_ over the frames.
 
     One LSTM layer, in one or both directions, the mean of its outputs or its last output, softmax.
 
     Parameters
     ----------
     n_mfcc : int
+        Number of coefficients per frame.
     n_classes : int
+        Number of classes.
     units : int, default 64
         Units per direction.
     bidirectional : bool, default True
+        Add a second LSTM over the frames in reverse order.
     pooling : {"average", "last"}, default "average"
         Mean over all frames, or the final state of each direction.
     dropout : float in [0, 1), default 0.3
@@ -250,10 +314,17 @@ def lstm(n_mfcc, n_classes, units=64, bidirectional=True, pooling="average", dro
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
+
+    Raises
+    ------
+    ValueError
+        If the pooling is unknown.
 
     References
     ----------
-    S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997.
+    .. [1] S. Hochreiter and J. Schmidhuber, "Long short-term memory", Neural Computation 9(8), 1997,
+       doi:10.1162/neco.1997.9.8.1735.
 
     Examples
     --------
@@ -282,7 +353,9 @@ def cnn(n_mfcc, n_classes, width=128, dropout=0.3, pooling="average"):
     Parameters
     ----------
     n_mfcc : int
+        Number of coefficients per frame.
     n_classes : int
+        Number of classes.
     width : int, default 128
         Filters of each convolution.
     dropout : float in [0, 1), default 0.3
@@ -293,6 +366,7 @@ def cnn(n_mfcc, n_classes, width=128, dropout=0.3, pooling="average"):
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
 
     Examples
     --------
@@ -318,7 +392,9 @@ def cnn_attention(n_mfcc, n_classes, width=256, dropout=0.3):
     Parameters
     ----------
     n_mfcc : int
+        Number of coefficients per frame.
     n_classes : int
+        Number of classes.
     width : int, default 256
         Filters of each convolution.
     dropout : float in [0, 1), default 0.3
@@ -327,12 +403,19 @@ def cnn_attention(n_mfcc, n_classes, width=256, dropout=0.3):
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
+
+    Examples
+    --------
+    >>> model = cnn_attention(n_mfcc=40, n_classes=8, width=16)
+    >>> model.input_shape, model.output_shape
+    ([(None, None, 40), (None, None, 1)], (None, 8))
     """
     return cnn(n_mfcc, n_classes, width, dropout, pooling="attention")
 
 
 def tdnn(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
-    """Build a time-delay neural network (TDNN) with a single temporal context.
+    """Build a time-delay neural network (TDNN) [1]_ with a single temporal context.
 
     Two dense layers are applied to windows of `window` frames, every 4 frames, followed by attentive statistics pooling
     over the windows. They are written as convolutions with shared weights; the second has kernel size 1, so no layer
@@ -341,7 +424,9 @@ def tdnn(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
     Parameters
     ----------
     n_mfcc : int
+        Number of coefficients per frame.
     n_classes : int
+        Number of classes.
     width : int, default 512
         Units of each layer.
     window : int, default 21
@@ -352,11 +437,12 @@ def tdnn(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
 
     References
     ----------
-    A. Waibel, T. Hanazawa, G. Hinton, K. Shikano and K. Lang, "Phoneme recognition using time-delay neural networks",
-    IEEE Transactions on Acoustics, Speech, and Signal Processing 37(3), 1989.
+    .. [1] A. Waibel, T. Hanazawa, G. Hinton, K. Shikano and K. Lang, "Phoneme recognition using time-delay neural
+       networks", IEEE Transactions on Acoustics, Speech, and Signal Processing 37(3), 1989, doi:10.1109/29.21701.
 
     Examples
     --------
@@ -379,10 +465,13 @@ def crnn(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3, residual=Tru
     Parameters
     ----------
     n_mfcc : int
+        Number of coefficients per frame.
     n_classes : int
+        Number of classes.
     width : int, default 256
         Filters of each convolution.
     lstm_units : int, default 128
+        Units of the LSTM.
     dropout : float in [0, 1), default 0.3
         Rate before the softmax layer; a third of it after each convolutional block.
     residual : bool, default True
@@ -393,6 +482,7 @@ def crnn(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3, residual=Tru
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
 
     References
     ----------
@@ -419,6 +509,8 @@ def crnn(n_mfcc, n_classes, width=256, lstm_units=128, dropout=0.3, residual=Tru
 class LayerWeights(layers.Layer):
     """Multiply each layer of a pretrained encoder by a trainable weight; the weights have a mean of 1.
 
+    SUPERB [1]_ sums the weighted layers; here they are concatenated.
+
     Parameters
     ----------
     n_layers : int
@@ -428,8 +520,8 @@ class LayerWeights(layers.Layer):
 
     References
     ----------
-    S. Yang et al., "SUPERB: Speech processing universal performance benchmark", Interspeech, 2021. SUPERB sums the
-    weighted layers; here they are concatenated.
+    .. [1] S. Yang et al., "SUPERB: Speech processing universal performance benchmark", Interspeech, 2021,
+       doi:10.21437/Interspeech.2021-1775.
 
     Examples
     --------
@@ -444,14 +536,25 @@ class LayerWeights(layers.Layer):
         self.n_layers = n_layers
 
     def build(self, input_shape):
-        """Create one weight per layer."""
+        """Create one weight per layer of the encoder.
+
+        Parameters
+        ----------
+        input_shape : tuple
+            Shape of the input.
+
+        Raises
+        ------
+        ValueError
+            If the number of channels is not a multiple of `n_layers`.
+        """
         if input_shape[-1] % self.n_layers:
             raise ValueError(f"{input_shape[-1]} channels are not a multiple of n_layers={self.n_layers}; pass the "
                              "number of layers side by side")
         self.logits = self.add_weight(shape=(self.n_layers,), initializer="zeros", name="logits")
 
     def call(self, x):
-        """Multiply.
+        """Multiply the layers by their weights.
 
         Parameters
         ----------
@@ -460,13 +563,20 @@ class LayerWeights(layers.Layer):
 
         Returns
         -------
-        tensor of the same shape
+        tensor [shape=(batch, n_frames, n_layers * n_channels)]
+            The weighted layers side by side.
         """
         weights = self.n_layers * ops.softmax(self.logits)
         return x * ops.repeat(weights, x.shape[-1] // self.n_layers)
 
     def get_config(self):
-        """Return the arguments that recreate the layer."""
+        """Return the configuration of the layer.
+
+        Returns
+        -------
+        dict
+            Arguments that recreate the layer.
+        """
         return {**super().get_config(), "n_layers": self.n_layers}
 
 
@@ -480,13 +590,16 @@ def whisper_attention(n_features, n_classes, n_layers=4, dropout=0.5):
     n_features : int
         `n_layers` times the width of the encoder.
     n_classes : int
+        Number of classes.
     n_layers : int, default 4
+        Number of layers of the encoder.
     dropout : float in [0, 1), default 0.5
         Rate before the softmax layer.
 
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
 
     Examples
     --------
@@ -504,13 +617,16 @@ def original_cnn(n_mfcc, n_classes, n_frames=216):
     Parameters
     ----------
     n_mfcc : int
-        1 for the original project's feature, the mean MFCC of each frame.
+        Number of coefficients per frame: 1 for the original project's feature, the mean MFCC of each frame.
     n_classes : int
+        Number of classes.
     n_frames : int, default 216
+        Length of the input in frames.
 
     Returns
     -------
     keras.Model
+        Uncompiled model with the inputs frames and mask and class probabilities as output.
 
     Examples
     --------

@@ -41,6 +41,7 @@ def functional_pipeline(classifier):
     Returns
     -------
     sklearn.pipeline.Pipeline
+        Unfitted pipeline.
 
     Examples
     --------
@@ -60,6 +61,7 @@ class ModelSpec:
     Parameters
     ----------
     name : str
+        Name in the registry, or ``package.module:Estimator``.
     factory : callable
         Function without arguments that returns an unfitted scikit-learn classifier.
     input_type : str, default "sequences"
@@ -67,8 +69,8 @@ class ModelSpec:
         as "egemaps" (`FeatureSet.get_input`).
     uses_metadata : bool, default False
         Whether `fit` is called with `speakers` and, as `sample_weight`, the weights of `balance_corpora`.
-    source : str
-        Python file that defines the classifier.
+    source : str, optional
+        Python file that defines the classifier; by default that of the registry.
 
     Examples
     --------
@@ -104,6 +106,7 @@ class ModelSpec:
         Returns
         -------
         scikit-learn classifier
+            Unfitted classifier.
         """
         estimator = self.factory()
         seeds = {key: seed for key in estimator.get_params() if key.split("__")[-1] == "random_state"}
@@ -123,6 +126,7 @@ def get_model(name):
     Returns
     -------
     ModelSpec
+        Specification of the model; its method `build` returns an unfitted classifier.
 
     Raises
     ------

@@ -1,0 +1,309 @@
+"""Build the documentation site into build/site: guide, notebooks, results, API reference, live page.
+
+    python scripts/build_site.py              with the notebooks as committed
+    python scripts/build_site.py --execute    with freshly executed notebooks and the last run of `ser evaluate`
+
+The sources are copied to build/site_source in the layout of the repository, so relative links work on both; README.md
+becomes the start page. A folder or file that is not part of the site is linked in the repository, if its address is
+known: SER_REPOSITORY_URL or the GitHub remote "origin".
+"""
+
+import argparse
+import ast
+import base64
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import build_web
+from execute_notebooks import NOTEBOOKS, execute_notebooks, list_notebooks
+
+from ser_utils._utils.files import ROOT
+from ser_utils.evaluation import metrics
+from ser_utils.evaluation.results import has_predictions, load_predictions, load_summary
+from ser_utils.evaluation.tables import format_markdown_table, result_tables
+
+EXPERIMENT = Path("build/experiment")  # last run of `ser evaluate`
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/*.png", "docs/badges/*.svg",
+         "docs/guide/*.md", "data/README.md", "models/README.md", "results/README.md", "benchmarks/README.md")
+TABLE_OF_CONTENTS = {
+    "User guide": [f"docs/guide/{name}" for name in ("installation", "prediction", "own_corpus", "own_model",
+                                                     "split_audit", "distributed", "reproduction")],
+    "Notebooks": ["notebooks/0*", "notebooks/solutions/index"],
+    "Results": ["docs/methods", "docs/results", "models/index", "data/index", "results/index", "benchmarks/index"],
+    "Reference": ["docs/api/index", "docs/glossary", "CHANGELOG", "CONTRIBUTING", "SECURITY"]}
+API = {  # page: title and modules
+    "audio": ("Recordings", ("ser_utils.audio", "ser_utils.distortions")),
+    "datasets": ("Corpora", ("ser_utils.datasets.core", "ser_utils.datasets.download")),
+    "features": ("Features", ("ser_utils.features.spectral", "ser_utils.features.descriptors",
+                              "ser_utils.features.store", "ser_utils.features.extra_features", "ser_utils.whisper")),
+    "models": ("Models", ("ser_utils.models.registry", "ser_utils.models.classifier", "ser_utils.models.networks",
+                          "ser_utils.models.linear", "ser_utils.models.augment")),
+    "evaluation": ("Evaluation", tuple(f"ser_utils.evaluation.{name}" for name in (
+        "splits", "metrics", "experiment", "results", "tables", "split_audit"))),
+    "live": ("Prediction", ("ser_utils", "ser_utils.live.predictor", "ser_utils.live.stream", "ser_utils.live.deployed",
+                            "ser_utils.live.recorder")),
+    "plotting": ("Figures and attribution", ("ser_utils.plotting", "ser_utils.explain"))}
+ACCESSIBLE = {  # HTML of Sphinx, theme and pandas that axe rejects: replacement
+    "<summary>": '<summary aria-label="subpages">',
+    '<div id="pst-primary-sidebar"': '<div id="pst-primary-sidebar" role="navigation" aria-label="Site"',
+    '<div role="list" class="citation-list">': '<div class="citation-list">', ' role="doc-biblioentry"': "",
+    "<th></th>": "<td></td>", '<th class="head"><p></p></th>': "<td></td>"}
+ATTACHMENT = re.compile(r"(?<=\]\()attachment:([\w.]+)(?=\))")
+LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|attachment:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+
+
+def read_remote():
+    """Address of the git remote "origin", or "" without git or remote."""
+    if not shutil.which("git"):
+        return ""
+    return subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True,
+                          check=False).stdout.strip()
+
+
+def get_repository_url():
+    """Find the address of the repository: SER_REPOSITORY_URL, or the remote "origin" if it is on GitHub, else ""."""
+    if url := os.environ.get("SER_REPOSITORY_URL"):
+        return url.rstrip("/").removesuffix(".git")
+    match = re.fullmatch(r"(?:https://|git@|ssh://git@)github\.com[:/]([\w.-]+/[\w.-]+?)(?:\.git)?/?", read_remote())
+    return f"https://github.com/{match[1]}" if match else ""
+
+
+def site_path(path):
+    """Path of a file of the repository within the site sources."""
+    return path.with_name("index.md") if path.name == "README.md" else path
+
+
+def convert_links(text, page, sources, repository_url=""):
+    """Point the links of a page to pages of the site, or to the repository.
+
+    Parameters
+    ----------
+    text : str
+        Markdown.
+    page : Path
+        The page, relative to the repository.
+    sources : set of Path
+        Files that are part of the site, relative to the repository.
+    repository_url : str, optional
+        Address of the repository; without it, links to other files lose their target.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> convert_links("[model card](../models/README.md#metrics)", Path("docs/a.md"), {Path("models/README.md")})
+    '[model card](../models/index.md#metrics)'
+    >>> convert_links("[code](../LICENSE)", Path("docs/a.md"), set(), "https://github.com/me/ser")
+    '[code](https://github.com/me/ser/blob/main/LICENSE)'
+    """
+    def replace(match):
+        target = Path(os.path.normpath(page.parent / match[1]))
+        if target in sources:
+            return f"{site_path(Path(match[1])).as_posix()}{match[2] or ''}"
+        if target == Path("notebooks/solutions"):
+            return f"{match[1]}/index.md"
+        if repository_url:
+            return f"{repository_url}/blob/main/{target.as_posix()}{match[2] or ''}"
+        return ""
+
+    for name, path in re.findall(r"\[`(\w+)`\]\([./]*(ser_utils/[\w/]+)\.py\)", text):  # functions of the API reference
+        module = path.replace("/", ".")
+        if any(module in modules for _, modules in API.values()) and name in list_public(module):
+            text = re.sub(rf"\[`{name}`\]\([./]*{path}\.py\)", f"{{py:obj}}`{name} <{module}.{name}>`", text)
+    text = re.sub(r"\[([^\]]+)\]\([./]*web/index\.html\)",
+                  lambda match: f'<a href="{os.path.relpath("live", page.parent)}/index.html">{match[1]}</a>', text)
+    text = LINK.sub(replace, text)
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(\)", r"\1", text)
+
+
+def convert_notebook(notebook, page, sources, repository_url):
+    """Convert a notebook for myst-nb: links, attached images, alternative texts.
+
+    Parameters
+    ----------
+    notebook : dict
+    page, sources, repository_url
+        As for `convert_links`.
+
+    Returns
+    -------
+    dict of Path to str or bytes
+        Content of the notebook and of its attached images.
+    """
+    contents = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            for name, image in cell.pop("attachments", {}).items():
+                contents[page.with_name(f"{page.stem}_{name}")] = base64.b64decode(image["image/png"])
+            source = ATTACHMENT.sub(rf"{page.stem}_\1", "".join(cell["source"]))
+            cell["source"] = convert_links(source, page, sources | set(contents), repository_url)
+        elif alt := cell["metadata"].get("alt"):
+            cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
+    return {page: json.dumps(notebook, ensure_ascii=False), **contents}
+
+
+def list_public(module):
+    """Public functions and classes that a module defines, by name "autofunction" or "autoclass"; it is not imported."""
+    path = ROOT / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    directives = {ast.FunctionDef: "autofunction", ast.ClassDef: "autoclass"}
+    return {node.name: directives[type(node)] for node in ast.parse(path.read_text(encoding="utf-8")).body
+            if type(node) in directives and not node.name.startswith("_")}
+
+
+def describe_api():
+    """Write the pages of the API reference, as content by path."""
+    folder = Path("docs/api")
+    contents = {folder / "index.md": "# API reference\n\nA module imports only from those before it.\n\n```{toctree}\n"
+                                     f":maxdepth: 2\n\n{chr(10).join(API)}\n```\n"}
+    for page, (title, modules) in API.items():
+        parts = [f"# {title}\n"]
+        for module in modules:
+            members = list_public(module)
+            entries = "\n".join(f".. {directive}:: {name}" + "\n   :members:" * (directive == "autoclass")
+                                for name, directive in members.items())
+            parts.append(f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :no-members:\n\n"
+                         f".. currentmodule:: {module}\n.. autosummary::\n\n   {f'{chr(10)}   '.join(members)}\n\n"
+                         f"{entries}\n```\n")
+        contents[folder / f"{page}.md"] = "\n".join(parts)
+    return contents
+
+
+def write_sources(folder, executed=None, experiment=None, repository_url=""):
+    """Write the sources of the site.
+
+    Parameters
+    ----------
+    folder : Path
+        Replaced if it exists.
+    executed : Path, optional
+        Folder of executed notebooks, used in place of those of the repository where present.
+    experiment : Path, optional
+        Folder of an experiment that is shown on a page of its own, if it has predictions.
+    repository_url : str, optional
+    """
+    notebooks = [path.relative_to(ROOT) for path in list_notebooks()]
+    sources = {path.relative_to(ROOT) for pattern in PAGES for path in ROOT.glob(pattern)} | set(notebooks)
+    contents = {}
+    for path in sources:
+        if path.suffix == ".ipynb":
+            file = executed / path.relative_to("notebooks") if executed else ROOT / path
+            notebook = json.loads((file if file.is_file() else ROOT / path).read_text(encoding="utf-8"))
+            contents |= convert_notebook(notebook, path, sources, repository_url)
+        elif path.suffix == ".md":
+            text = (ROOT / path).read_text(encoding="utf-8")
+            contents[site_path(path)] = convert_links(text, path, sources, repository_url)
+        else:
+            contents[path] = (ROOT / path).read_bytes()
+    contents |= describe_api()
+    last_run = []
+    if experiment and has_predictions(experiment):
+        contents |= describe_experiment(experiment)
+        last_run = ["last_run/index"]
+    contents[Path("index.md")] += "".join(
+        f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {caption}\n\n{chr(10).join(names)}\n```\n"
+        for caption, names in (TABLE_OF_CONTENTS | {"Results": last_run + TABLE_OF_CONTENTS["Results"]}).items())
+    contents[Path("notebooks/solutions/index.md")] = (
+        "# Solutions of the exercises\n\n```{toctree}\n:glob:\n:maxdepth: 1\n\n0*\n```\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def escape_markdown(value):
+    r"""Escape text for Markdown, including HTML.
+
+    Examples
+    --------
+    >>> escape_markdown("my_model <b>")
+    'my\\_model &lt;b&gt;'
+    """
+    return re.sub(r"([\\`*_{}\[\]|$#~])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
+
+
+def describe_experiment(experiment):
+    """Compute the page of an experiment: scores, training curves and confusion matrices, as content by path."""
+    import matplotlib
+
+    from ser_utils.plotting import use_style
+
+    matplotlib.use("Agg")
+    use_style()
+    page, folder = [
+        "# Last comparison on this machine\n\nScores on the validation sets of the last run of `ser evaluate`, with "
+        "the models that it trained. The [published results](../docs/results.md) are scores on the test sets.\n"
+    ], Path("last_run")
+    for heading, table in result_tables(load_summary(experiment)):
+        page.append(f"## {escape_markdown(heading)}\n\n{format_markdown_table(table.map(escape_markdown))}\n")
+    contents = {}
+    for number, (title, figure) in enumerate(plot_experiment(experiment)):
+        figure.savefig(file := Path(experiment) / "figure.png", dpi=150, metadata={"Software": None})
+        contents[folder / f"figure_{number}.png"] = file.read_bytes()
+        file.unlink()
+        page.append(f"## {escape_markdown(title)}\n\n![{escape_markdown(title)}](figure_{number}.png)\n")
+    matplotlib.pyplot.close("all")
+    return {folder / "index.md": "\n".join(page), **contents}
+
+
+def plot_experiment(experiment):
+    """Yield title and figure of the training curves and of each confusion matrix of an experiment."""
+    from ser_utils.plotting import plot_confusion_matrix, plot_training_curves
+
+    if curves := json.loads((Path(experiment) / "experiment.json").read_text(encoding="utf-8"))["curves"]:
+        yield "Training curves", plot_training_curves(curves)[0].figure
+    if has_predictions(experiment, "emotion"):
+        for key, rows in load_predictions(experiment).groupby(metrics.KEYS, sort=False):
+            title = f"Confusion matrix: {', '.join(map(str, key))}"
+            cm = metrics.confusion_matrix(rows)
+            yield title, plot_confusion_matrix(cm, metrics.get_class_names(rows), title).figure
+
+
+def run_sphinx(site, sources, repository_url=""):
+    """Build the pages from scratch; returns whether there was neither an error nor a warning."""
+    shutil.rmtree(site, ignore_errors=True)  # an interrupted build may have left incomplete pages
+    command = [sys.executable, "-m", "sphinx", "--builder", "html", "--conf-dir", ROOT / "docs", "--fresh-env",
+               "--doctree-dir", site.with_name("site_doctrees"), "--fail-on-warning", "--quiet", sources, site]
+    environment = os.environ | {"SER_REPOSITORY_URL": repository_url}
+    return subprocess.run(command, check=False, env=environment).returncode == 0
+
+
+def build(site, sources, repository_url=""):
+    """Build the site with the live page; returns whether there was neither an error nor a warning."""
+    is_clean = run_sphinx(site, sources, repository_url)
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for found, replacement in ACCESSIBLE.items():
+            text = text.replace(found, replacement)
+        page.write_text(text, encoding="utf-8")
+    build_web.build(site / "live")
+    return is_clean
+
+
+def main(arguments=None):
+    """Run the command line; returns 1 if a notebook failed or the site has warnings, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--execute", action="store_true", help="execute the notebooks into build/notebooks")
+    options = parser.parse_args(arguments)
+    folder, succeeded, executed = Path("build"), True, None
+    if options.execute:
+        executed = (folder / "notebooks").resolve()
+        notebooks = sorted(NOTEBOOKS.glob("*.ipynb"))
+        succeeded = execute_notebooks(notebooks, [executed / path.relative_to(NOTEBOOKS) for path in notebooks])
+    url = get_repository_url()
+    write_sources(folder / "site_source", executed, EXPERIMENT if options.execute else None, url)
+    succeeded &= build(folder / "site", folder / "site_source", url)
+    print(f"site: {folder / 'site' / 'index.html'}")
+    return int(not succeeded)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""The documentation site: no warning, no request to another host, accessible pages, links, escaping, live page."""
+
+import json
+import re
+from html import unescape
+from urllib.parse import unquote
+
+import build_site
+import execute_notebooks
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from ser_utils._utils.files import ROOT
+from ser_utils.evaluation.results import load_predictions, save_predictions
+
+SCRIPT = "<script>alert(1)</script>"
+PAGES = ["index.html", "docs/guide/installation.html", "docs/guide/own_model.html", "docs/glossary.html",
+         "docs/results.html", "docs/api/evaluation.html", "models/index.html", "last_run/index.html",
+         "notebooks/02_mfcc_extraction.html", "notebooks/05_live_voice.html"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site with the committed notebooks and an experiment whose model has a name that needs escaping."""
+    folder = tmp_path_factory.mktemp("site")
+    rows = load_predictions("ravdess").query(
+        "model == 'cnn_attention' and seed == 0 and fold == 0 and split == 'speaker-independent'")
+    (folder / "experiment").mkdir()
+    save_predictions(folder / "experiment", {"emotion": rows.assign(model=f"my_model|{SCRIPT}")})
+    curves = {"cnn": {"loss": [2.0, 1.5], "val_loss": [2.1, 1.8], "accuracy": [0.2, 0.4], "val_accuracy": [0.2, 0.3]}}
+    (folder / "experiment" / "experiment.json").write_text(json.dumps({"curves": curves}))
+    build_site.write_sources(folder / "source", experiment=folder / "experiment")
+    assert build_site.build(folder / "site", folder / "source"), "Sphinx reports errors or warnings, see above"
+    return folder / "site"
+
+
+def open_page(browser, site, name, **settings):
+    """Open a page; returns it and the addresses that it requested."""
+    page, urls = browser.new_page(**settings), []
+    page.on("request", lambda request: urls.append(request.url))
+    page.goto((site / name).as_uri())
+    return page, urls
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_accessible_and_contacts_no_other_host(name, site, chromium):
+    page, urls = open_page(chromium(), site, name)
+    violations = Axe().run(page)
+    page.close()
+    assert violations.violations_count == 0, violations.generate_report()[:3000]
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in urls)
+
+
+def test_formulas_are_typeset(site, chromium):
+    page, _ = open_page(chromium(), site, "notebooks/02_mfcc_extraction.html")
+    page.wait_for_selector("mjx-container svg")
+    assert not page.locator("mjx-merror").count()
+    page.close()
+
+
+def test_wide_tables_scroll_on_a_narrow_screen(site, chromium):
+    page, _ = open_page(chromium(), site, "docs/results.html", viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_links_and_images_resolve(site):
+    pages = {path: path.read_text(encoding="utf-8") for path in site.rglob("*.html")
+             if not path.is_relative_to(site / "live")}
+    names = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
+    assert len(pages) > 30
+    for path, text in pages.items():
+        for link in set(re.findall(r'<(?:a|img)\b[^>]*?\b(?:href|src)="(?!https?:|data:|mailto:)([^"]+)"', text)):
+            target, _, anchor = unquote(unescape(link)).partition("#")
+            file = (path.parent / target).resolve() if target else path
+            assert file.exists(), f"{path.relative_to(site)}: {link}"
+            assert not anchor or file not in names or anchor in names[file], f"{path.relative_to(site)}: {link}"
+
+
+def test_every_figure_of_a_notebook_has_its_alternative_text(site):
+    for path in execute_notebooks.list_notebooks():
+        page = (site / path.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        images = re.findall(r'<img\b[^>]*src="[^"]*_images/[^>]*>', page)
+        texts = [re.search(r'alt="([^"]*)"', image)[1] for image in images]
+        assert all(len(text) > 20 and "_images" not in text for text in texts), path.name
+
+
+def test_last_experiment_is_shown_and_escaped(site):
+    page = (site / "last_run" / "index.html").read_text(encoding="utf-8")
+    assert SCRIPT not in page
+    assert page.count("my_model|&lt;script&gt;alert(1)&lt;/script&gt;") >= 2
+    assert page.count("<img") >= 2  # training curves, confusion matrix
+
+
+def test_api_reference_documents_the_public_functions(site):
+    page = (site / "docs" / "api" / "models.html").read_text(encoding="utf-8")
+    for name in ("registry.get_model", "networks.AttentiveStatisticsPooling", "classifier.SequenceClassifier.fit"):
+        assert f'id="ser_utils.models.{name}"' in page
+
+
+def test_live_page_is_part_of_the_site(site):
+    assert (site / "live" / "models.json").is_file()
+    assert '../../live/index.html"' in (site / "docs" / "guide" / "prediction.html").read_text(encoding="utf-8")
+
+
+def test_launch_buttons_name_the_repository(tmp_path):
+    sources = tmp_path / "source"
+    build_site.write_sources(sources, repository_url="https://github.com/me/ser")
+    assert "(https://github.com/me/ser/blob/main/CITATION.cff)" in (sources / "index.md").read_text(encoding="utf-8")
+    for name in list(sources.rglob("*")):  # one notebook is enough
+        if name.is_file() and name.name != "01_data_exploration.ipynb":
+            name.unlink()
+    (sources / "index.md").write_text("# Title\n\n```{toctree}\nnotebooks/01_data_exploration\n```\n")
+    build_site.run_sphinx(tmp_path / "site", sources, "https://github.com/me/ser")
+    page = (tmp_path / "site" / "notebooks" / "01_data_exploration.html").read_text(encoding="utf-8")
+    assert "https://mybinder.org/v2/gh/me/ser/main?urlpath=lab/tree/notebooks/01_data_exploration.ipynb" in page
+    assert "https://colab.research.google.com/github/me/ser/blob/main/notebooks/01_data_exploration.ipynb" in page
+
+
+@pytest.mark.parametrize(("remote", "url"), [
+    ("git@github.com:me/ser.git", "https://github.com/me/ser"),
+    ("https://github.com/me/ser/", "https://github.com/me/ser"),
+    ("/home/me/ser", ""),
+    ("https://github.com.example.org/me/ser", "")])
+def test_repository_address_is_that_of_a_remote_on_github(remote, url, monkeypatch):
+    monkeypatch.delenv("SER_REPOSITORY_URL", raising=False)
+    monkeypatch.setattr(build_site, "read_remote", lambda: remote)
+    assert build_site.get_repository_url() == url
+
+
+def test_binder_installs_the_requirements_and_the_package():
+    folder = ROOT / ".binder"
+    assert (folder / "requirements.txt").read_text().split() == ["-r", "../requirements.txt"]
+    assert "pip install --no-deps -e ." in (folder / "postBuild").read_text()
+    assert (folder / "postBuild").stat().st_mode & 0o100
+
+
+def test_every_notebook_can_be_installed_in_colab():
+    for path in execute_notebooks.list_notebooks():
+        cell = next(cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code")
+        source, up = "".join(cell["source"]), "../.." if path.parent.name == "solutions" else ".."
+        assert '"google.colab" in str(get_ipython())' in source
+        assert f"%cd -q /content/workbook/{path.parent.relative_to(ROOT)}\n" in source
+        assert f"%pip install -q -e {up}\n" in source
+        assert (path.parent / up / "pyproject.toml").is_file()
