@@ -48,8 +48,8 @@ html_theme_options = {
     "use_repository_button": bool(repository_url),
     "use_issues_button": bool(repository_url),
     "repository_branch": os.environ.get("SER_REPOSITORY_BRANCH", "main"),
-    "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"}
-    if repository_url else {},
+    "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com",
+                       "notebook_interface": "jupyterlab"} if repository_url else {},
     "use_download_button": True,
     "use_fullscreen_button": False,
     "navbar_persistent": [],  # the search field is in the sidebar
