@@ -35,7 +35,7 @@ def pages():
     texts = {
         "README.md": {
             "leakage": parts.leakage(ravdess), "results": parts.headline(ravdess),
-            "original": parts.original_project(), "corpora_cnn": parts.corpora_cnn(),
+            "original": parts.original_project(), "held_out_mean_mfcc": parts.held_out_mean_mfcc(),
             "held_out_mean": parts.held_out_mean(), "held_out_range": parts.held_out_range(),
             "setup_time": parts.step_duration("set up"),
             "run_time": parts.step_duration("training, notebooks and site")},
