@@ -47,7 +47,7 @@ html_theme_options = {
     "repository_url": repository_url,
     "use_repository_button": bool(repository_url),
     "use_issues_button": bool(repository_url),
-    "repository_branch": os.environ.get("SER_REPOSITORY_BRANCH", "main"),
+    "repository_branch": "main",
     "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com",
                        "notebook_interface": "jupyterlab"} if repository_url else {},
     "use_download_button": True,

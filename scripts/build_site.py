@@ -271,7 +271,9 @@ def run_sphinx(site, sources, repository_url=""):
     """Build the pages from scratch; returns whether there was neither an error nor a warning."""
     shutil.rmtree(site, ignore_errors=True)  # an interrupted build may have left incomplete pages
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--conf-dir", ROOT / "docs", "--fresh-env",
-               "--doctree-dir", site.with_name("site_doctrees"), "--fail-on-warning", "--quiet", sources, site]
+               "--doctree-dir", site.with_name("site_doctrees"), "--fail-on-warning", sources, site]
+    if not sys.stdout.isatty():  # in a terminal, Sphinx shows its progress on one line
+        command.append("--quiet")
     environment = os.environ | {"SER_REPOSITORY_URL": repository_url}
     return subprocess.run(command, check=False, env=environment).returncode == 0
 
