@@ -52,9 +52,10 @@ build/bench/ready: .venv/ready benchmarks/requirements.txt
 	@touch $@
 
 .venv/ready: requirements.txt pyproject.toml
+	@echo "installing the packages of requirements.txt into .venv, about two minutes"
 	$(PYTHON) -m venv --clear .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	# once, by one process: concurrent compilation can corrupt numba's cache (numba #10128)
+	@# once, by one process: concurrent compilation can corrupt numba's cache (numba #10128)
 	$(PY) -c "from ser_utils.features.descriptors import compile_pyin; compile_pyin()"
 	@touch $@

@@ -12,6 +12,7 @@ import argparse
 import ast
 import base64
 import html
+import io
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from execute_notebooks import NOTEBOOKS, execute_notebooks, list_notebooks
 from ser_utils._utils.files import ROOT
 from ser_utils.evaluation import metrics
 from ser_utils.evaluation.results import has_predictions, load_predictions, load_summary
-from ser_utils.evaluation.tables import format_markdown_table, result_tables
+from ser_utils.evaluation.tables import format_comparison
 
 EXPERIMENT = Path("build/experiment")  # last run of `ser evaluate`
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/*.png", "docs/badges/*.svg",
@@ -54,6 +55,13 @@ ACCESSIBLE = {  # HTML of Sphinx, theme and pandas that axe rejects: replacement
     '<div id="pst-primary-sidebar"': '<div id="pst-primary-sidebar" role="navigation" aria-label="Site"',
     '<div role="list" class="citation-list">': '<div class="citation-list">', ' role="doc-biblioentry"': "",
     "<th></th>": "<td></td>", '<th class="head"><p></p></th>': "<td></td>"}
+EXPERIMENT_INTRODUCTION = """# Last comparison on this machine
+
+The models of the last run of `ser evaluate`, which is part of `make run`, on the clips of speakers that they were not
+trained on. UAR (unweighted average recall) is the mean of the recalls of all classes, *chance* the UAR of a constant
+prediction ([glossary](../docs/glossary.md)). Scores on a few validation speakers depend on these speakers: the
+[published results](../docs/results.md) are scores on the test sets of all folds, with confidence intervals.
+"""
 ATTACHMENT = re.compile(r"(?<=\]\()attachment:([\w.]+)(?=\))")
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|attachment:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
@@ -238,38 +246,40 @@ def describe_experiment(experiment):
 
     matplotlib.use("Agg")
     use_style()
-    page, folder = [
-        "# Last comparison on this machine\n\nScores on the validation sets of the last run of `ser evaluate`, with "
-        "the models that it trained. The [published results](../docs/results.md) are scores on the test sets.\n"
-    ], Path("last_run")
-    for heading, table in result_tables(load_summary(experiment)):
-        page.append(f"## {escape_markdown(heading)}\n\n{format_markdown_table(table.map(escape_markdown))}\n")
-    contents = {}
-    for number, (title, figure) in enumerate(plot_experiment(experiment)):
-        figure.savefig(file := Path(experiment) / "figure.png", dpi=150, metadata={"Software": None})
-        contents[folder / f"figure_{number}.png"] = file.read_bytes()
-        file.unlink()
-        page.append(f"## {escape_markdown(title)}\n\n![{escape_markdown(title)}](figure_{number}.png)\n")
+    summary = load_summary(experiment)
+    corpora = summary["test_corpus"].unique()
+    published = load_summary(corpora[0]) if len(corpora) == 1 and has_predictions(corpora[0]) else None
+    page = [EXPERIMENT_INTRODUCTION, f"``````text\n{format_comparison(summary, published)}\n``````\n"]
+    folder, contents = Path("last_run"), {}
+    for number, (title, text, figure) in enumerate(plot_experiment(experiment)):
+        figure.savefig(image := io.BytesIO(), dpi=150, bbox_inches="tight", metadata={"Software": None})
+        contents[folder / f"figure_{number}.png"] = image.getvalue()
+        title = escape_markdown(title)
+        page.append(f"## {title}\n\n![{title}](figure_{number}.png)\n\n{text}\n")
     matplotlib.pyplot.close("all")
     return {folder / "index.md": "\n".join(page), **contents}
 
 
 def plot_experiment(experiment):
-    """Yield title and figure of the training curves and of each confusion matrix of an experiment."""
+    """Yield title, explanation and figure of the training curves and of each confusion matrix of an experiment."""
     from ser_utils.plotting import plot_confusion_matrix, plot_training_curves
 
     if curves := json.loads((Path(experiment) / "experiment.json").read_text(encoding="utf-8"))["curves"]:
-        yield "Training curves", plot_training_curves(curves)[0].figure
+        yield ("Training curves", "One line per model, mean over its runs. A validation loss that rises while the "
+               "training loss falls indicates overfitting to the training speakers.",
+               plot_training_curves(curves)[0].figure)
     if has_predictions(experiment, "emotion"):
-        for key, rows in load_predictions(experiment).groupby(metrics.KEYS, sort=False):
-            title = f"Confusion matrix: {', '.join(map(str, key))}"
+        for (model, *_), rows in load_predictions(experiment).groupby(metrics.KEYS, sort=False):
             cm = metrics.confusion_matrix(rows)
-            yield title, plot_confusion_matrix(cm, metrics.get_class_names(rows), title).figure
+            ax = plot_confusion_matrix(cm, metrics.get_class_names(rows), f"{model}: % of the true class (clips)")
+            yield (f"Confusion matrix: {model}", "Each row is a true emotion: the percentage of its clips that were "
+                   "classified as the emotion of the column, and their number.", ax.figure)
 
 
 def run_sphinx(site, sources, repository_url=""):
     """Build the pages from scratch; returns whether there was neither an error nor a warning."""
-    shutil.rmtree(site, ignore_errors=True)  # an interrupted build may have left incomplete pages
+    for folder in (site, site.with_name("jupyter_execute")):  # an interrupted build may have left incomplete pages
+        shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "sphinx", "--builder", "html", "--conf-dir", ROOT / "docs", "--fresh-env",
                "--doctree-dir", site.with_name("site_doctrees"), "--fail-on-warning", sources, site]
     if not sys.stdout.isatty():  # in a terminal, Sphinx shows its progress on one line
@@ -303,7 +313,8 @@ def main(arguments=None):
     url = get_repository_url()
     write_sources(folder / "site_source", executed, EXPERIMENT if options.execute else None, url)
     succeeded &= build(folder / "site", folder / "site_source", url)
-    print(f"site: {folder / 'site' / 'index.html'}")
+    page = "last_run/index.html" if options.execute else "index.html"
+    print(f"open {folder / 'site' / page} in a browser")
     return int(not succeeded)
 
 

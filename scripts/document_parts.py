@@ -45,7 +45,6 @@ OVERVIEW_SPLITS = {"speaker-independent": "unseen speakers", "random-split": "ra
 OVERVIEW_TARGETS = {"emotion": "{} emotions", "gender_emotion": "{} classes", "gender": "gender"}
 HEADLINE = {"split": "speaker-independent", "target": "emotion"}
 DESCRIPTIONS = {  # of the models of the README: input, classifier
-    "chance": ("–", "most frequent class"),
     "original_cnn": ("mean MFCC per frame", "CNN of the original project, rebuilt"),
     "lstm": ("MFCC", "bidirectional LSTM"),
     "mlp": ("functionals of the MFCCs", "two dense layers"),
@@ -57,7 +56,6 @@ DESCRIPTIONS = {  # of the models of the README: input, classifier
     "tdnn": ("MFCC", "time-delay neural network, augmented"),
     "cnn_attention": ("MFCC", "CNN with attentive statistics pooling, augmented"),
     "cnn_robust": ("MFCC", "the same with simulated recording channels"),
-    "ensemble": ("MFCC", "mean of `tdnn`, `crnn` and `cnn_attention`"),
     "ensemble_weighted": ("MFCC and functionals", "weighted logarithmic pool"),
     "whisper_logreg": ("encoder of Whisper-base, pretrained", "logistic regression"),
     "fusion": ("all of the above", "weighted logarithmic pool")}

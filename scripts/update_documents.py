@@ -21,6 +21,12 @@ from ser_utils.evaluation.results import MULTI_CORPUS
 from ser_utils.evaluation.tables import format_percent, to_markdown
 from ser_utils.plotting import get_style, plot_confusion_matrix, use_style
 
+FIGURE_MODELS = {  # of the first figure: title, input
+    "original_cnn": ("original CNN, rebuilt", "MFCC"), "lstm": ("LSTM", "MFCC"), "mlp": ("MLP", "MFCC"),
+    "svm": ("SVM", "MFCC"), "cnn": ("CNN", "MFCC"), "svm_compare": ("SVM", "openSMILE functionals"),
+    "cnn_attention": ("CNN with attention", "MFCC"),
+    "whisper_logreg": ("logistic regression", "pretrained Whisper encoder")}
+
 
 def pages():
     """Compute the text of every marker.
@@ -154,6 +160,39 @@ def plot_random_vs_unseen(summary):
     return ax
 
 
+def plot_unseen_speakers(summary):
+    """Plot UAR and confidence interval of the main models on unseen speakers, with chance level, colored by input.
+
+    Parameters
+    ----------
+    summary : pd.DataFrame
+        Summary of the predictions on RAVDESS.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    rows = parts.select(summary, **parts.HEADLINE).set_index("model").loc[list(FIGURE_MODELS)].sort_values("uar")
+    colors = {"MFCC": "#0072B2", "openSMILE functionals": "#BB7700", "pretrained Whisper encoder": "#AA3311"}
+    ax = plt.subplots(figsize=(8.4, 4), layout="constrained")[1]
+    chance = 100 * rows["chance"].iloc[0]
+    ax.axvline(chance, color="0.4", linestyle="--", linewidth=1)
+    ax.annotate(f"chance ({chance} %)", (chance, -0.55), (5, 0), textcoords="offset points", va="center", color="0.3")
+    for y, (model, row) in enumerate(rows.iterrows()):
+        uar, low, high = 100 * row[["uar", "ci_low", "ci_high"]].to_numpy(float)
+        ax.errorbar(uar, y, xerr=[[uar - low], [high - uar]], color=colors[FIGURE_MODELS[model][1]], marker="o",
+                    markersize=7, capsize=4, linewidth=2)
+        ax.annotate(f"{uar:.1f}", (uar, y), (0, 6), textcoords="offset points", ha="center", va="bottom")
+    for label, color in colors.items():
+        ax.plot([], [], "o-", color=color, label=label)
+    ax.legend(loc="center left", bbox_to_anchor=(0.17, 0.75))
+    ax.set(yticks=range(len(rows)), yticklabels=[f"{FIGURE_MODELS[model][0]}: {model}" for model in rows.index],
+           xlim=(0, 90), ylim=(-0.8, len(rows) - 0.3),
+           xlabel="UAR (%), 95 % confidence interval over 24 speakers",
+           title="Unseen speakers: UAR over the eight emotions of RAVDESS")
+    return ax
+
+
 def plot_cnn_confusion():
     """Plot the confusion matrix of the CNN on unseen speakers, all seeds pooled.
 
@@ -200,7 +239,8 @@ def main():
     matplotlib.use("Agg")
     use_style()
     summary = parts.load_summary("ravdess")
-    for name, ax in (("random_vs_unseen", plot_random_vs_unseen(summary)), ("confusion_cnn", plot_cnn_confusion())):
+    for name, ax in (("unseen_speakers", plot_unseen_speakers(summary)),
+                     ("random_vs_unseen", plot_random_vs_unseen(summary)), ("confusion_cnn", plot_cnn_confusion())):
         ax.figure.savefig(ROOT / "docs" / f"{name}.png", dpi=150, metadata={"Software": None})
 
 

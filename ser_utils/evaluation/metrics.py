@@ -265,7 +265,7 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     Raises
     ------
     ValueError
-        If the models were tested on different speakers.
+        If a model has no predictions, or the models were tested on different speakers.
 
     Examples
     --------
@@ -277,6 +277,10 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     True
     """
     first, second = (predictions[predictions["model"] == name] for name in (model, baseline))
+    for name, rows in ((model, first), (baseline, second)):
+        if rows.empty:
+            names = ", ".join(predictions["model"].unique())
+            raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run")
     if set(first["speaker"]) != set(second["speaker"]):
         raise ValueError(f"{model} and {baseline} were tested on different speakers; select rows of one split")
     uar = [unweighted_average_recall(_count(rows, ["seed"])).mean() for rows in (first, second)]

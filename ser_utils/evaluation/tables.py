@@ -5,7 +5,7 @@ from itertools import pairwise
 import pandas as pd
 
 from ser_utils.datasets.core import DATASETS, TARGETS
-from ser_utils.evaluation.metrics import KEYS, compare_models, summarize
+from ser_utils.evaluation.metrics import KEYS, MIN_SPEAKERS, compare_models, summarize
 from ser_utils.evaluation.splits import MULTI_CORPUS_SPLITS, TRAIN_SPEAKERS, UNSEEN_SPEAKER_SPLITS
 from ser_utils.models.registry import ABLATIONS, PRETRAINED
 
@@ -384,13 +384,17 @@ def format_comparison(summary, published=None):
         Table as plain text, followed by a note.
     """
     table = summary[[*KEYS, "n_clips", "n_speakers"]].rename(columns={"n_clips": "clips", "n_speakers": "speakers"})
+    common = [name for name in table if name != "model" and (table[name] == table[name].iloc[0]).all()]
+    note = ", ".join(f"{name.replace('_', ' ')} {table[name].iloc[0]}" for name in common)
+    table = table.drop(columns=common)
     for title, column in {"UAR": "uar", "accuracy": "accuracy", "chance": "chance"}.items():
         table[title] = summary[column].map(format_percent)
-    note = "UAR, accuracy and chance in %, on the validation set"
+    note = f"Validation set: {note}.\nUAR, accuracy and chance in %."
     if published is not None:
         joined = summary[KEYS].join(published.set_index(KEYS)[["uar", "n_folds", "n_seeds"]], on=KEYS)
-        table["published UAR"] = joined["uar"].map(format_percent)
-        table["over"] = [f"{row.n_folds:.0f} folds × {row.n_seeds:.0f} seeds" if row.n_folds > 0 else "–"
-                         for row in joined.itertuples()]
-        note += "; published UAR: on the test sets, trained on the training and validation sets"
-    return f"{table.to_string(index=False)}\n\n{note}."
+        table["published UAR"] = [f"{format_percent(row.uar)} ({row.n_folds:.0f} folds × {row.n_seeds:.0f} seeds)"
+                                  if row.n_folds > 0 else "–" for row in joined.itertuples()]
+        note += " Published UAR: on the test sets, trained on the training and validation sets."
+    if (summary["n_speakers"] < MIN_SPEAKERS).any():
+        note += f"\nFewer than {MIN_SPEAKERS} speakers: no confidence interval; do not rank models by these scores."
+    return f"{table.to_string(index=False)}\n\n{note}"

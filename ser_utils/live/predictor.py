@@ -125,8 +125,9 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
                                              for target, p in (("emotion", emotion), ("gender", gender))))
         prediction["ood_score"] = round(float(ood_score), 6)
         if prediction["emotion"] not in FIVE_EMOTIONS:
-            prediction["warnings"].append(f"{prediction['emotion']} is not in the ten-class task; code "
-                                          f"{prediction['code']} is that of the most probable of its five emotions")
+            prediction["warnings"].append(
+                f"{prediction['emotion']} has no code in the ten-class task; {prediction['code']} is the code of the "
+                f"most probable emotion among {', '.join(FIVE_EMOTIONS)}")
     if len(segments) > 1:
         emotions = [segment.output.emotion for segment in speech_segments]
         prediction["windows"] = [{"start": segment.start, "emotion": deployed.classes["emotion"][p.argmax()],
@@ -363,8 +364,9 @@ def _collect_warnings(segments, speech_segments):
     if max(durations) < MIN_DURATION:
         messages.append(f"too short: {max(durations):.2f} s; record at least {MIN_DURATION} s")
     elif not speech_segments:
-        peak_db = 20 * np.log10(max(segment.peak for segment in segments) + 1e-12)
-        messages.append(f"silent: the peak is {peak_db:.0f} dBFS; check the microphone")
+        peak = max(segment.peak for segment in segments)
+        level = f"the peak is {20 * np.log10(peak):.0f} dBFS" if peak > 0 else "all samples are zero"
+        messages.append(f"silent: {level}; check the microphone")
     elif (longest := max(segment.speech_duration for segment in speech_segments)) < MIN_SPEECH_DURATION:
         messages.append(f"short: {longest:.2f} s of speech after trimming silence; record a sentence")
     if np.average([segment.clipped_fraction for segment in segments], weights=durations) > MAX_CLIPPED_FRACTION:

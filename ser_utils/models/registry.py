@@ -21,7 +21,7 @@ from ser_utils.models.linear import AdaptiveLogisticRegression, whisper_logreg
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
 AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
-MAX_STEPS = 5000  # RAVDESS takes 3000 to 4500; the limit reduces the epochs on larger corpora
+MAX_STEPS = 5000  # RAVDESS takes at most 4500; the limit reduces the epochs on larger corpora
 TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
 # Models with a pretrained encoder
 PRETRAINED = ("whisper_logreg", "whisper_mlp", "whisper_attention", "whisper_robust", "fusion")
