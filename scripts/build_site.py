@@ -30,26 +30,24 @@ from ser_utils.evaluation.results import has_predictions, load_predictions, load
 from ser_utils.evaluation.tables import format_comparison
 
 EXPERIMENT = Path("build/experiment")  # last run of `ser evaluate`
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/*.png", "docs/badges/*.svg",
-         "docs/guide/*.md", "data/README.md", "models/README.md", "results/README.md", "benchmarks/README.md")
+SOURCE_PATTERNS = (
+    "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/*.png", "docs/badges/*.svg",
+    "docs/guide/*.md", "data/README.md", "models/README.md", "results/README.md", "benchmarks/README.md")
 TABLE_OF_CONTENTS = {
     "User guide": [f"docs/guide/{name}" for name in ("installation", "prediction", "own_corpus", "own_model",
                                                      "split_audit", "distributed", "reproduction")],
     "Notebooks": ["notebooks/0*", "notebooks/solutions/index"],
     "Results": ["docs/methods", "docs/results", "models/index", "data/index", "results/index", "benchmarks/index"],
     "Reference": ["docs/api/index", "docs/glossary", "CHANGELOG", "CONTRIBUTING", "SECURITY"]}
-API = {  # page: title and modules
-    "audio": ("Recordings", ("ser_utils.audio", "ser_utils.distortions")),
-    "datasets": ("Corpora", ("ser_utils.datasets.core", "ser_utils.datasets.download")),
-    "features": ("Features", ("ser_utils.features.spectral", "ser_utils.features.descriptors",
-                              "ser_utils.features.store", "ser_utils.features.extra_features", "ser_utils.whisper")),
-    "models": ("Models", ("ser_utils.models.registry", "ser_utils.models.classifier", "ser_utils.models.networks",
-                          "ser_utils.models.linear", "ser_utils.models.augment")),
-    "evaluation": ("Evaluation", tuple(f"ser_utils.evaluation.{name}" for name in (
-        "splits", "metrics", "experiment", "results", "tables", "split_audit"))),
-    "live": ("Prediction", ("ser_utils", "ser_utils.live.predictor", "ser_utils.live.stream", "ser_utils.live.deployed",
-                            "ser_utils.live.recorder")),
-    "plotting": ("Figures and attribution", ("ser_utils.plotting", "ser_utils.explain"))}
+API = {  # group of modules: modules
+    "Recordings": ("audio", "distortions"),
+    "Corpora": ("datasets.core", "datasets.download"),
+    "Features": ("features.spectral", "features.descriptors", "features.store", "features.extra_features", "whisper"),
+    "Models": ("models.registry", "models.classifier", "models.networks", "models.linear", "models.augment"),
+    "Evaluation": ("evaluation.splits", "evaluation.experiment", "evaluation.metrics", "evaluation.results",
+                   "evaluation.tables", "evaluation.split_audit"),
+    "Prediction": ("live.predictor", "live.stream", "live.deployed", "live.recorder"),
+    "Figures and attribution": ("plotting", "explain")}
 ACCESSIBLE = {  # HTML of Sphinx, theme and pandas that axe rejects: replacement
     "<summary>": '<summary aria-label="subpages">',
     '<div id="pst-primary-sidebar"': '<div id="pst-primary-sidebar" role="navigation" aria-label="Site"',
@@ -63,7 +61,8 @@ prediction ([glossary](../docs/glossary.md)). Scores on a few validation speaker
 [published results](../docs/results.md) are scores on the test sets of all folds, with confidence intervals.
 """
 ATTACHMENT = re.compile(r"(?<=\]\()attachment:([\w.]+)(?=\))")
-LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|attachment:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+LINK = re.compile(r"\[([^\[\]]+)\]\((?!https?:|mailto:|attachment:|#)([^)\s#]+)(#[^)\s]*)?\)")  # relative links
+API_MODULES = [module for modules in API.values() for module in modules]
 
 
 def read_remote():
@@ -88,7 +87,7 @@ def site_path(path):
 
 
 def convert_links(text, page, sources, repository_url=""):
-    """Point the links of a page to pages of the site, or to the repository.
+    """Point the links of a page to pages of the site, to the API reference, or to the repository.
 
     Parameters
     ----------
@@ -109,27 +108,26 @@ def convert_links(text, page, sources, repository_url=""):
     --------
     >>> convert_links("[model card](../models/README.md#metrics)", Path("docs/a.md"), {Path("models/README.md")})
     '[model card](../models/index.md#metrics)'
+    >>> convert_links("[`delta`](../ser_utils/features/spectral.py)", Path("docs/a.md"), set())
+    '{py:obj}`delta <ser_utils.features.spectral.delta>`'
     >>> convert_links("[code](../LICENSE)", Path("docs/a.md"), set(), "https://github.com/me/ser")
     '[code](https://github.com/me/ser/blob/main/LICENSE)'
     """
-    def replace(match):
-        target = Path(os.path.normpath(page.parent / match[1]))
+    def convert(match):
+        label, address, anchor = match[1], match[2], match[3] or ""
+        target = Path(os.path.normpath(page.parent / address))
         if target in sources:
-            return f"{site_path(Path(match[1])).as_posix()}{match[2] or ''}"
+            return f"[{label}]({site_path(Path(address)).as_posix()}{anchor})"
         if target == Path("notebooks/solutions"):
-            return f"{match[1]}/index.md"
-        if repository_url:
-            return f"{repository_url}/blob/main/{target.as_posix()}{match[2] or ''}"
-        return ""
+            return f"[{label}]({address}/index.md)"
+        if target == Path("web/index.html"):
+            return f'<a href="{os.path.relpath("live", page.parent)}/index.html">{label}</a>'
+        module, name = ".".join(target.with_suffix("").parts), label.strip("`")
+        if target.suffix == ".py" and module.removeprefix("ser_utils.") in API_MODULES and name in list_public(module):
+            return f"{{py:obj}}`{name} <{module}.{name}>`"
+        return f"[{label}]({repository_url}/blob/main/{target.as_posix()}{anchor})" if repository_url else label
 
-    for name, path in re.findall(r"\[`(\w+)`\]\([./]*(ser_utils/[\w/]+)\.py\)", text):  # functions of the API reference
-        module = path.replace("/", ".")
-        if any(module in modules for _, modules in API.values()) and name in list_public(module):
-            text = re.sub(rf"\[`{name}`\]\([./]*{path}\.py\)", f"{{py:obj}}`{name} <{module}.{name}>`", text)
-    text = re.sub(r"\[([^\]]+)\]\([./]*web/index\.html\)",
-                  lambda match: f'<a href="{os.path.relpath("live", page.parent)}/index.html">{match[1]}</a>', text)
-    text = LINK.sub(replace, text)
-    return re.sub(r"(?<!!)\[([^\]]+)\]\(\)", r"\1", text)
+    return LINK.sub(convert, text)
 
 
 def convert_notebook(notebook, page, sources, repository_url):
@@ -153,7 +151,11 @@ def convert_notebook(notebook, page, sources, repository_url):
                 contents[page.with_name(f"{page.stem}_{name}")] = base64.b64decode(image["image/png"])
             source = ATTACHMENT.sub(rf"{page.stem}_\1", "".join(cell["source"]))
             cell["source"] = convert_links(source, page, sources | set(contents), repository_url)
-        elif alt := cell["metadata"].get("alt"):
+            continue
+        # the table of a printed Keras summary leaves an output without text
+        cell["outputs"] = [output for output in cell["outputs"]
+                           if "".join(output.get("data", {}).get("text/plain", "text")).strip()]
+        if alt := cell["metadata"].get("alt"):
             cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
     return {page: json.dumps(notebook, ensure_ascii=False), **contents}
 
@@ -167,22 +169,36 @@ def list_public(module):
             if type(node) in directives and not node.name.startswith("_")}
 
 
-def describe_api():
-    """Write the pages of the API reference, as content by path."""
+def render_api_pages():
+    """Compute the pages of the API reference, one per module, as content by path."""
     folder = Path("docs/api")
-    contents = {folder / "index.md": "# API reference\n\nA module imports only from those before it.\n\n```{toctree}\n"
-                                     f":maxdepth: 2\n\n{chr(10).join(API)}\n```\n"}
-    for page, (title, modules) in API.items():
-        parts = [f"# {title}\n"]
-        for module in modules:
-            members = list_public(module)
-            entries = "\n".join(f".. {directive}:: {name}" + "\n   :members:" * (directive == "autoclass")
-                                for name, directive in members.items())
-            parts.append(f"## {module}\n\n```{{eval-rst}}\n.. automodule:: {module}\n   :no-members:\n\n"
-                         f".. currentmodule:: {module}\n.. autosummary::\n\n   {f'{chr(10)}   '.join(members)}\n\n"
-                         f"{entries}\n```\n")
-        contents[folder / f"{page}.md"] = "\n".join(parts)
-    return contents
+    contents = {folder / "ser_utils.md": render_module("ser_utils")}
+    tocs = ["```{toctree}\n:maxdepth: 1\n\nser_utils\n```\n"]
+    for group, modules in API.items():
+        tocs.append(f"## {group}\n\n```{{toctree}}\n:maxdepth: 1\n\n{chr(10).join(modules)}\n```\n")
+        contents |= {folder / f"{module}.md": render_module(f"ser_utils.{module}") for module in modules}
+    return {folder / "index.md": "\n".join(["# API reference\n", *tocs]), **contents}
+
+
+def render_module(module):
+    """Compute the page of a module: its docstring, a table of its functions and classes, and their docstrings."""
+    members = list_public(module)
+    entries = "\n".join(f".. {directive}:: {name}" + "\n   :members:" * (directive == "autoclass")
+                        for name, directive in members.items())
+    return f"""# {module.removeprefix("ser_utils.")}
+
+```{{eval-rst}}
+.. automodule:: {module}
+   :no-members:
+
+.. currentmodule:: {module}
+.. autosummary::
+
+   {f"{chr(10)}   ".join(members)}
+
+{entries}
+```
+"""
 
 
 def write_sources(folder, executed=None, experiment=None, repository_url=""):
@@ -199,7 +215,7 @@ def write_sources(folder, executed=None, experiment=None, repository_url=""):
     repository_url : str, optional
     """
     notebooks = [path.relative_to(ROOT) for path in list_notebooks()]
-    sources = {path.relative_to(ROOT) for pattern in PAGES for path in ROOT.glob(pattern)} | set(notebooks)
+    sources = {path.relative_to(ROOT) for pattern in SOURCE_PATTERNS for path in ROOT.glob(pattern)} | set(notebooks)
     contents = {}
     for path in sources:
         if path.suffix == ".ipynb":
@@ -211,14 +227,14 @@ def write_sources(folder, executed=None, experiment=None, repository_url=""):
             contents[site_path(path)] = convert_links(text, path, sources, repository_url)
         else:
             contents[path] = (ROOT / path).read_bytes()
-    contents |= describe_api()
-    last_run = []
+    contents |= render_api_pages()
+    table_of_contents = dict(TABLE_OF_CONTENTS)
     if experiment and has_predictions(experiment):
-        contents |= describe_experiment(experiment)
-        last_run = ["last_run/index"]
+        contents |= render_experiment(experiment)
+        table_of_contents["Results"] = ["last_run/index", *table_of_contents["Results"]]
     contents[Path("index.md")] += "".join(
         f"\n```{{toctree}}\n:hidden:\n:glob:\n:caption: {caption}\n\n{chr(10).join(names)}\n```\n"
-        for caption, names in (TABLE_OF_CONTENTS | {"Results": last_run + TABLE_OF_CONTENTS["Results"]}).items())
+        for caption, names in table_of_contents.items())
     contents[Path("notebooks/solutions/index.md")] = (
         "# Solutions of the exercises\n\n```{toctree}\n:glob:\n:maxdepth: 1\n\n0*\n```\n")
     shutil.rmtree(folder, ignore_errors=True)
@@ -238,7 +254,7 @@ def escape_markdown(value):
     return re.sub(r"([\\`*_{}\[\]|$#~])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
 
 
-def describe_experiment(experiment):
+def render_experiment(experiment):
     """Compute the page of an experiment: scores, training curves and confusion matrices, as content by path."""
     import matplotlib
 
@@ -296,7 +312,7 @@ def build(site, sources, repository_url=""):
         for found, replacement in ACCESSIBLE.items():
             text = text.replace(found, replacement)
         page.write_text(text, encoding="utf-8")
-    build_web.build(site / "live")
+    build_web.build(site / "live", documentation="../index.html", model_card="../models/index.html")
     return is_clean
 
 

@@ -52,13 +52,15 @@ def describe_models(folder):
     return models
 
 
-def build(folder):
+def build(folder, documentation="", model_card="models/README.md"):
     """Build the page.
 
     Parameters
     ----------
     folder : Path
         An earlier build in it is replaced.
+    documentation, model_card : str, optional
+        Addresses relative to the page, for its links; by default the text of the model card beside the models.
 
     Returns
     -------
@@ -86,6 +88,10 @@ def build(folder):
     info = {"runtime": describe_file(folder, RUNTIME), "models": describe_models(folder),
             "samples": [{"title": emotion, "path": f"samples/{Path(file).name}"}
                         for emotion, file in zip(samples["emotion"], samples["file"], strict=True)]}
+    page = folder / "index.html"
+    text = page.read_text(encoding="utf-8").replace("models/README.md", model_card)
+    link = f'<a href="{documentation}">Documentation</a> · ' if documentation else ""
+    page.write_text(text.replace("<!-- documentation -->", link), encoding="utf-8")
     (folder / "models.json").write_text(json.dumps(info), encoding="utf-8")
     lines = [f"export const {name} = {json.dumps(value)};\n" for name, value in CONSTANTS.items()]
     (folder / "constants.js").write_text("".join(lines), encoding="utf-8")

@@ -4,7 +4,6 @@ Each function returns the Markdown between one pair of markers; scripts/update_d
 """
 
 import json
-import re
 from functools import cache
 
 import numpy as np
@@ -13,9 +12,9 @@ import pandas as pd
 from ser_utils import distortions
 from ser_utils._utils.files import ROOT
 from ser_utils.datasets.core import DATASETS
-from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import results, tables
 from ser_utils.evaluation.metrics import (
+    MIN_SPEAKERS,
     bootstrap_ci,
     compare_models,
     confusion_matrix,
@@ -23,15 +22,12 @@ from ser_utils.evaluation.metrics import (
     get_class_names,
     get_predicted_labels,
     recall_per_class,
-    restrict_classes,
     summarize,
 )
 from ser_utils.evaluation.results import MAIN_MODELS, MULTI_CORPUS, RESULTS
 from ser_utils.evaluation.splits import RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS
 from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent, get_headings
 from ser_utils.features.spectral import FeatureConfig
-from ser_utils.features.store import load_features
-from ser_utils.live import load_model
 from ser_utils.models import augment
 from ser_utils.models.registry import ABLATIONS, DEPLOYED, N_MFCC, get_model
 
@@ -56,14 +52,11 @@ DESCRIPTIONS = {  # of the models of the README: input, classifier
     "tdnn": ("MFCC", "time-delay neural network, augmented"),
     "cnn_attention": ("MFCC", "CNN with attentive statistics pooling, augmented"),
     "cnn_robust": ("MFCC", "the same with simulated recording channels"),
-    "ensemble_weighted": ("MFCC and functionals", "weighted logarithmic pool"),
+    "ensemble_weighted": ("MFCC and functionals", "weighted logarithmic opinion pool"),
     "whisper_logreg": ("encoder of Whisper-base, pretrained", "logistic regression"),
-    "fusion": ("all of the above", "weighted logarithmic pool")}
+    "fusion": ("all of the above", "weighted logarithmic opinion pool")}
 OPEN_SPLIT, RAVDESS_SPLIT = "leave-one-corpus-out-open", "speaker-independent-multi-corpus"
-FRONT_ENDS = {"whisper": (MULTI_CORPUS, RAVDESS_SPLIT, OPEN_SPLIT),  # predictions and splits of its evaluations
-              "mfcc": ("ravdess", HEADLINE["split"], "leave-one-corpus-out")}
 WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
-ROBUSTNESS_MODELS = ("cnn_attention", "cnn_robust", WHISPER_MODEL)
 
 
 def select(table, **values):
@@ -265,11 +258,72 @@ def other_speakers():
     return ", ".join(f"{model} {format_percent(uar[model])} %" for model in models)
 
 
+def is_repeated(rows):
+    """Mark logged evaluations that repeat an earlier one of the model: same UAR, or further seeds of it."""
+    repeated, seen = [], []
+    for seeds, uar in zip(rows["seeds"].str.split().map(set), rows["uar"], strict=True):
+        repeated.append(any(uar == other or seeds.isdisjoint(others) for others, other in seen))
+        seen.append((seeds, uar))
+    return np.array(repeated, bool)
+
+
 def test_access():
-    """Number of test-set evaluations of each model in the README's table."""
-    log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv"), **HEADLINE)
-    log = log[~log["model"].isin(ABLATIONS)]
-    return ", ".join(f"{model} {count}" for model, count in log["model"].value_counts().items())
+    """Table of the test-set evaluations of each model on unseen speakers of RAVDESS (emotion), from the log."""
+    log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv", dtype={"seeds": str}), **HEADLINE)
+    published = select(load_summary("ravdess"), **HEADLINE).set_index("model")["uar"]
+    is_ablation, rows = log["model"].isin(ABLATIONS), []
+    for model in dict.fromkeys([*DESCRIPTIONS, *log.loc[~is_ablation, "model"]]):
+        finished = select(log, model=model).dropna(subset="uar")
+        distinct = finished[~is_repeated(finished)]
+        if len(distinct):
+            uar = list(map(format_percent, distinct["uar"]))
+            uar[-1:] = [format_percent(published[model])] if model in published else [*uar[-1:], "not published"]
+            rows.append((f"`{model}`", distinct, " → ".join(uar)))
+    rows.append((f"{log.loc[is_ablation, 'model'].nunique() - 1} ablation configurations and `svm+sigmoid`",
+                 log[is_ablation], "see text"))
+    return format_markdown_table(pd.DataFrame([{
+        "model": title, "evaluations": str(len(distinct)), "dates": ", ".join(distinct["date"].str[:10].unique()),
+        "UAR of each evaluation": uar} for title, distinct, uar in rows]))
+
+
+def recall_row(rows):
+    """Recall of each class that occurs, and the UAR, in per cent."""
+    recalls = pd.Series(recall_per_class(confusion_matrix(rows)), get_class_names(rows)).dropna()
+    return pd.concat([recalls, pd.Series({"UAR": summarize(rows)["uar"].item()})]).map(format_percent)
+
+
+def format_ci(rows):
+    """95 % confidence interval of the UAR in per cent."""
+    return "–".join(map(format_percent, bootstrap_ci(rows)))
+
+
+def format_uar(rows):
+    """UAR in per cent, with its interval if there are enough speakers."""
+    interval = f" ({format_ci(rows)})" if rows["speaker"].nunique() >= MIN_SPEAKERS else ""
+    return f"{recall_row(rows)['UAR']}{interval}"
+
+
+def original_project():
+    """Accuracy and UAR over ten classes of the original project, from the counts in its published predictions."""
+    counts = pd.read_csv(RESULTS / "original_project.csv")
+    accuracy, uar = counts["correct"].sum() / counts["clips"].sum(), (counts["correct"] / counts["clips"]).mean()
+    return f"{format_percent(accuracy)} % accuracy and {format_percent(uar)} % UAR"
+
+
+def deployed_selection():
+    """Table of the configurations compared for the deployed Whisper model."""
+    table = pd.read_csv(RESULTS / MULTI_CORPUS / "model_selection.csv").drop(columns="model")
+    scores = [name for name in table if name.startswith("uar_")]
+    table[scores] = (100 * table[scores]).map(lambda value: "–" if pd.isna(value) else f"{value:.1f}")
+    return format_markdown_table(table.rename(columns={
+        "uar_held_out": "held-out corpora", "uar_held_out_adapted": "held-out corpora, adapted",
+        "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
+
+
+def fusion_scores():
+    """UAR of `fusion` at each of its test-set evaluations on RAVDESS, in per cent."""
+    log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv"), model="fusion", **HEADLINE)
+    return " and ".join(format_percent(uar) for uar in log["uar"])
 
 
 # docs/methods.md: settings
@@ -293,7 +347,7 @@ def feature_settings():
             "hop": f"{config.hop_length} samples ({1000 * config.hop_length / config.sr:g} ms)",
             "mel bands": f"{config.n_mels} triangular filters of equal area from {config.fmin:g} Hz to "
                          f"{config.sr / 2000:g} kHz, Slaney's mel scale",
-            "level": f"power in dB, limited to {config.top_db:g} dB below the maximum of the clip",
+            "power": f"power in dB, limited to {config.top_db:g} dB below the maximum of the clip",
             "coefficients": f"orthonormal DCT-II; {config.n_mfcc} stored, the first {N_MFCC} are the input of the "
                             "models",
             "delta coefficients": "slope of a linear regression over nine frames (144 ms)"}
@@ -412,276 +466,6 @@ def step_duration(name):
 def format_duration(seconds):
     """Format a duration in s or min."""
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.{1 if seconds < 10 else 0}f} s"
-
-
-# models/README.md
-
-def recall():
-    """Recall per class of the deployed models on unseen RAVDESS speakers, for all speakers and by gender."""
-    genders, table = load_features().clips.set_index("clip")["gender"], {}
-    for name, title in (("whisper", "Whisper"), ("mfcc", "MFCC")):
-        corpus, split, _ = FRONT_ENDS[name]
-        rows = select(load_predictions(corpus), model=DEPLOYED[name]["emotion"], split=split)
-        gender = rows["clip"].str.removeprefix("ravdess/").map(genders)
-        table |= {f"{title}, {speakers}": recall_row(part)
-                  for speakers, part in (("all", rows), *rows.groupby(gender))}
-    return format_markdown_table(pd.DataFrame(table).T.reset_index(names="model, speakers"))
-
-
-def recall_row(rows):
-    """Recall of each class that occurs, and the UAR, in per cent."""
-    recalls = pd.Series(recall_per_class(confusion_matrix(rows)), get_class_names(rows)).dropna()
-    return pd.concat([recalls, pd.Series({"UAR": summarize(rows)["uar"].item()})]).map(format_percent)
-
-
-def ravdess_adaptation():
-    """UAR of the deployed Whisper configuration on unseen RAVDESS speakers without and with speaker adaptation."""
-    predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
-    return " and ".join(f"{uar.item():.1f}" for uar in compare_adaptation(predictions, RAVDESS_SPLIT))
-
-
-def held_out_scores():
-    """UAR of the deployed configurations on held-out corpora, over four and over all shared emotions, and adapted."""
-    four, shared = (select(load_summary(MULTI_CORPUS, *names), target="emotion") for names in ((FOUR_EMOTIONS,), ()))
-    mfcc = select(four, model=DEPLOYED["mfcc"]["emotion"], split=FRONT_ENDS["mfcc"][2]).set_index("test_corpus")["uar"]
-    four, shared = (select(table, model=WHISPER_MODEL, split=OPEN_SPLIT).set_index("test_corpus")
-                    for table in (four, shared))
-    without, adapted = compare_adaptation(select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL), OPEN_SPLIT,
-                                          FOUR_EMOTIONS)
-    scores = pd.DataFrame({"four": four["uar"], "shared": shared["uar"], "chance": shared["chance"], "mfcc": mfcc,
-                           "adapted": adapted / 100, "change": (adapted - without) / 100})
-    intervals = four.dropna(subset="ci_low").apply(
-        lambda row: f"{format_percent(row['ci_low'])}–{format_percent(row['ci_high'])}", axis=1)
-    scores.loc["mean"] = scores.mean()
-    return format_markdown_table(pd.DataFrame([{
-        "tested on": tables.corpus_title(name), "speakers": str(four["n_speakers"].get(name, "")),
-        "four emotions": format_percent(row["four"]), "95 % CI": intervals.get(name, "–"),
-        "adapted (change)": f"{format_percent(row['adapted'])} ({100 * row['change']:+.1f})",
-        "shared emotions": format_percent(row["shared"]), "chance": format_percent(row["chance"]),
-        "MFCC†: four emotions": format_percent(row["mfcc"])} for name, row in scores.iterrows()]))
-
-
-def mfcc_gender():
-    """UAR and recall of the gender model of the MFCC front end on unseen RAVDESS speakers."""
-    rows = select(load_predictions("ravdess", "gender"), model=DEPLOYED["mfcc"]["gender"], split=HEADLINE["split"])
-    row = recall_row(rows)
-    return f"{row['UAR']} % UAR (95 % CI {format_ci(rows)}; female {row['female']}, male {row['male']})"
-
-
-def model_summary():
-    """Table of the main scores of both deployed front ends; a dagger marks other models than the shipped files."""
-    genders, columns = load_features().clips.set_index("clip")["gender"], {}
-    for name, title, dagger, emodb in (("whisper", "Whisper (default)", "", (MULTI_CORPUS, OPEN_SPLIT)),
-                                       ("mfcc", "MFCC", "†", ("robustness", "cross-corpus"))):
-        (model, gender_model), (corpus, split, held_out) = DEPLOYED[name].values(), FRONT_ENDS[name]
-        unseen = select(load_predictions(corpus), model=model, split=split)
-        by_gender = unseen.groupby(unseen["clip"].str.removeprefix("ravdess/").map(genders))
-        clean, telephone = (100 * summarize(select(load_predictions("robustness"), model=model, split=split,
-                                                   condition=condition))["uar"].item()
-                            for condition in ("clean", "telephone"))
-        emotion = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=held_out)
-        gender = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), "accuracy", "gender", held_out)
-        german = restrict_classes(select(load_predictions(emodb[0]), model=model, split=emodb[1], test_corpus="emodb"),
-                                  list(FOUR_EMOTIONS))
-        columns[title] = {
-            "unseen RAVDESS speakers: UAR, eight emotions": f"{recall_row(unseen)['UAR']} ({format_ci(unseen)})",
-            "– female / male speakers": " / ".join(recall_row(part)["UAR"] for _, part in by_gender),
-            "– telephone quality (change)": f"{telephone:.1f} ({telephone - clean:+.1f})",
-            "EMO-DB, unseen: UAR, four emotions": f"{recall_row(german)['UAR']} ({format_ci(german)})",
-            "ten unseen corpora, mean: UAR, four emotions": f"{emotion.loc['mean', model]:.1f}{dagger}",
-            "eight unseen corpora, mean: gender accuracy": f"{gender.loc['mean', gender_model]:.1f}{dagger}"}
-    return format_markdown_table(pd.DataFrame(columns).reset_index(names="test data: score in per cent"))
-
-
-def format_ci(rows):
-    """95 % confidence interval of the UAR in per cent."""
-    return "–".join(map(format_percent, bootstrap_ci(rows)))
-
-
-def calibration():
-    """Temperature and calibration error of the deployed emotion model."""
-    info = read_json("models/mfcc_info.json")
-    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins) is "
-            f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
-            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other folds")
-
-
-def channel_robustness():
-    """UAR under simulated recording conditions, and the share of clips flagged as out of distribution."""
-    rows, conditions = load_predictions("robustness"), list(CONDITIONS)
-    rows = rows[rows["split"] != "cross-corpus"]
-    uar = 100 * pd.DataFrame({condition: summarize(select(rows, condition=condition)).set_index("model")["uar"]
-                              for condition in conditions}).T
-    columns = {}
-    for model in ROBUSTNESS_MODELS:
-        columns[f"{model} UAR"] = uar[model].map("{:.1f}".format)
-        columns[f"{model} change"] = (uar[model] - uar.loc["clean", model]).map("{:+.1f}".format)
-    for model in ROBUSTNESS_MODELS[1:]:
-        flagged = select(rows, model=model).set_index("condition")["ood_score"] > 1
-        columns[f"{model} flagged (%)"] = flagged.groupby(level=0).mean().map(lambda share: format_percent(share, 0))
-    return format_markdown_table(pd.DataFrame(columns).loc[conditions].reset_index(names="condition"))
-
-
-def enrollment():
-    """UAR of the deployed MFCC model with and without enrollment, on the same clips."""
-    rows = select(load_predictions("robustness"), model="cnn_robust", split="enrollment-normalized")
-    with_, without = (select(rows, condition=condition) for condition in ("speaker-normalized", "not normalized"))
-    return (f"{recall_row(with_)['UAR']} % UAR (95 % CI {format_ci(with_)}), compared with "
-            f"{recall_row(without)['UAR']} % ({format_ci(without)}) without enrollment")
-
-
-def compare_adaptation(predictions, split, emotions=None):
-    """UAR (%) by test corpus without and with speaker adaptation, on the same clips."""
-    adapted, plain = (select(predictions, split=name) for name in (f"{split}-adapted", split))
-    plain = plain.merge(adapted[["test_corpus", "clip"]])
-    if emotions:
-        adapted, plain = (restrict_classes(table, list(emotions)) for table in (adapted, plain))
-    return [100 * summarize(table).set_index("test_corpus")["uar"] for table in (plain, adapted)]
-
-
-def adaptation():
-    """Mean UAR over the held-out corpora without and with speaker adaptation."""
-    predictions = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL)
-    return " to ".join(f"{uar.mean():.1f}" for uar in compare_adaptation(predictions, OPEN_SPLIT, FOUR_EMOTIONS))
-
-
-def deployed_selection():
-    """Table of the configurations compared for the deployed Whisper model."""
-    table = pd.read_csv(RESULTS / MULTI_CORPUS / "model_selection.csv").drop(columns="model")
-    scores = [name for name in table if name.startswith("uar_")]
-    table[scores] = (100 * table[scores]).map(lambda value: "–" if pd.isna(value) else f"{value:.1f}")
-    return format_markdown_table(table.rename(columns={
-        "uar_held_out": "held-out corpora", "uar_held_out_adapted": "held-out corpora, adapted",
-        "uar_ravdess_validation": "RAVDESS", "uar_ravdess_validation_adapted": "RAVDESS, adapted"}))
-
-
-def original_project():
-    """Accuracy and UAR over ten classes of the original project, from the counts in its published predictions."""
-    counts = pd.read_csv(RESULTS / "original_project.csv")
-    accuracy, uar = counts["correct"].sum() / counts["clips"].sum(), (counts["correct"] / counts["clips"]).mean()
-    return f"{format_percent(accuracy)} % accuracy and {format_percent(uar)} % UAR"
-
-
-def headline_score(corpus, model, split):
-    """UAR of a model over eight emotions on unseen RAVDESS speakers, with interval."""
-    rows = select(load_predictions(corpus), model=model, split=split)
-    return f"{recall_row(rows)['UAR']} % UAR (95 % confidence interval {format_ci(rows)})"
-
-
-def mfcc_emodb():
-    """UAR of the deployed MFCC model on EMO-DB with all eight emotions as possible outputs, with interval."""
-    rows = select(load_predictions("robustness"), test_corpus="emodb")
-    return f"{recall_row(rows)['UAR']} % (95 % confidence interval {format_ci(rows)})"
-
-
-def held_out_mean():
-    """Mean UAR of the deployed Whisper configuration over the held-out corpora, four emotions, not adapted."""
-    table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=OPEN_SPLIT)
-    return f"{table.loc['mean', WHISPER_MODEL]:.1f}"
-
-
-def held_out_range():
-    """Lowest and highest UAR of the deployed Whisper configuration on a held-out corpus, four emotions."""
-    table = tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS, FOUR_EMOTIONS), split=OPEN_SPLIT)
-    uar = table[WHISPER_MODEL].drop("mean")
-    return f"{uar.min():.1f} ({uar.idxmin()}) to {uar.max():.1f} % ({uar.idxmax()})"
-
-
-def training_data():
-    """List the number of clips of each training corpus of the deployed Whisper model, from its metadata."""
-    return re.sub(r", (\d+) clips", r" (\1)", load_model("whisper").metadata["training_data"]).replace(";", ",")
-
-
-def fusion_scores():
-    """UAR of `fusion` at each of its test-set evaluations on RAVDESS, in per cent."""
-    log = select(pd.read_csv(RESULTS / "ravdess" / "test_access.csv"), model="fusion", **HEADLINE)
-    return " and ".join(format_percent(uar) for uar in log["uar"])
-
-
-def gender_recall():
-    """Recall and accuracy of gender on held-out corpora by the deployed configurations."""
-    rows = select(load_predictions(MULTI_CORPUS, "gender"), model=WHISPER_MODEL, split=OPEN_SPLIT)
-    table = pd.DataFrame({tables.corpus_title(name): recall_row(part) for name, part in rows.groupby("test_corpus")}).T
-    whisper, mfcc = (
-        tables.leave_one_corpus_out_table(load_summary(MULTI_CORPUS), "accuracy", "gender", FRONT_ENDS[name][2])[
-            DEPLOYED[name]["gender"]].map("{:.1f}".format) for name in ("whisper", "mfcc"))
-    return format_markdown_table(pd.DataFrame({
-        "recall, female": table["female"], "recall, male": table["male"], "accuracy": whisper,
-        "MFCC†: accuracy": mfcc}).reindex(whisper.index).fillna("–").reset_index(names="tested on"))
-
-
-def whisper_calibration():
-    """Temperature and calibration error of the deployed Whisper model."""
-    info = read_json("models/whisper_info.json")
-    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins), averaged over the corpora, is "
-            f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
-            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other corpora")
-
-
-def whisper_ood_false_positives():
-    """Share of the clips of each held-out corpus that are flagged with the limit of the other corpora."""
-    rates = read_json("models/whisper_info.json")["ood_false_positive_rate"]
-    return ", ".join(f"{tables.corpus_title(corpus)} {format_percent(rate, 0)}" for corpus, rate in rates.items())
-
-
-def model_files():
-    """List the model files with their sizes."""
-    sizes = {f"`{path.name}`": path.stat().st_size / 1e6 for path in sorted((ROOT / "models").glob("*.onnx"))}
-    return ", ".join(f"{name} {size:.1f} MB" for name, size in (sizes | {"in all": sum(sizes.values())}).items())
-
-
-def emodb():
-    """Scores of the deployed models on EMO-DB."""
-    emotion, gender = (select(load_predictions("robustness", target), test_corpus="emodb")
-                       for target in ("emotion", "gender"))
-    absent = set(get_class_names(emotion)) - set(emotion["label"])
-    common = emotion.drop(columns=[f"p_{name}" for name in absent])
-    lines = []
-    for title, rows in (("Emotion, restricted to the six common classes", common),
-                        ("Emotion, all eight classes", emotion), ("Gender", gender)):
-        row = recall_row(rows)
-        recalls = ", ".join(f"{name} {value}" for name, value in row.drop("UAR").items())
-        lines.append(f"- {title}: UAR {row['UAR']} % (95 % CI {format_ci(rows)}, {rows['speaker'].nunique()} speakers, "
-                     f"chance {format_percent(1 / len(get_class_names(rows)))}); recall: {recalls}.")
-    flagged = format_percent((gender["ood_score"] > 1).mean(), 0)
-    return "\n".join([*lines, f"- Flagged as out of distribution: {flagged} % of the clips."])
-
-
-def ood_detection():
-    """AUROC and detection rate of the out-of-distribution scores for sounds without speech."""
-    columns = {}
-    for name, title in (("whisper", "Whisper"), ("mfcc", "MFCC")):
-        result = pd.DataFrame(read_json(f"models/{name}_info.json")["ood_detection"]).T
-        columns[f"{title}: AUROC"] = result["auroc"].map("{:.3f}".format)
-        columns[f"{title}: flagged (%)"] = result["flagged_fraction"].map(lambda share: format_percent(share, 0))
-    return format_markdown_table(pd.DataFrame(columns).reset_index(names="sound"))
-
-
-def ood_false_positives():
-    """Range over the folds of the share of unseen speakers' clips that are flagged."""
-    shares = read_json("models/mfcc_info.json")["ood_false_positive_rate_by_fold"]
-    return f"{format_percent(min(shares))}–{format_percent(max(shares))}"
-
-
-def encoder():
-    """Parity, size and run time of the Whisper encoder."""
-    result = read_json("benchmarks/encoder.json")
-    error, size, time, uar = (result[name] for name in ("rms_difference_in_sd", "size_mb", "time_ms", "uar"))
-    return (f"before quantization, the hidden states of RAVDESS clips, padded to 30 s as `transformers` requires, "
-            f"differ by at most {error['float32']:.1e} standard deviations (root mean square over a clip). "
-            f"Quantization changes those of clips without padding by at most {error['int8']:.2f} standard deviations; "
-            f"the UAR of `whisper_logreg` (split `nested-cv`) is {uar['float32']:.1f} % "
-            f"before and {uar['int8']:.1f} % after quantization. Size: {size['float32']:.0f} MB before and "
-            f"{size['int8']:.0f} MB after quantization, {size['transformers, encoder in float32']:.0f} MB for all "
-            f"layers in `transformers`. Time on one thread: {time['int8, 3 s']:.0f} ms for 3 s of speech "
-            f"({time['float32, 3 s']:.0f} ms before quantization), {time['int8, 30 s']:.0f} ms for 30 s "
-            f"({time['float32, 30 s']:.0f} ms); `transformers`, which pads all clips to 30 s and computes all six "
-            f"layers, takes {time['transformers, 30 s']:.0f} ms. One prediction in a new process takes "
-            f"{result['cold_s']['ser predict --model whisper']:.2f} s (`--model mfcc`: "
-            f"{result['cold_s']['ser predict --model mfcc']:.2f} s; import of PyTorch and the encoder alone with "
-            f"`transformers`: {result['cold_s']['transformers, encoder alone']:.1f} s), a further one "
-            f"{result['warm_ms']['whisper']:.0f} ms ({result['warm_ms']['mfcc']:.0f} ms). Measured on "
-            f"{result['machine']['date']}, {result['machine']['processor']}.")
 
 
 # data/README.md

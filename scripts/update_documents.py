@@ -13,6 +13,7 @@ import tomllib
 import document_parts as parts
 import matplotlib
 import matplotlib.pyplot as plt
+import model_card_parts as card
 import numpy as np
 
 from ser_utils._utils.files import ROOT
@@ -42,7 +43,7 @@ def pages():
         "README.md": {
             "leakage": parts.leakage(ravdess), "results": parts.headline(ravdess),
             "original": parts.original_project(), "held_out_mean_mfcc": parts.held_out_mean_mfcc(),
-            "held_out_mean": parts.held_out_mean(), "held_out_range": parts.held_out_range(),
+            "held_out_mean": card.held_out_mean(), "held_out_range": card.held_out_range(),
             "setup_time": parts.step_duration("set up"),
             "run_time": parts.step_duration("training, notebooks and site")},
         "docs/methods.md": {
@@ -57,25 +58,27 @@ def pages():
             "channel_settings": parts.channel_settings(),
             "other_speakers": parts.other_speakers(), "test_access": parts.test_access()},
         "docs/guide/installation.md": {"first_run": parts.first_run()},
-        "docs/guide/prediction.md": {"adaptation": parts.adaptation(), "held_out_mean": parts.held_out_mean(),
-                                     "held_out_range": parts.held_out_range()},
+        "docs/guide/prediction.md": {"adaptation": card.adaptation(), "held_out_mean": card.held_out_mean(),
+                                     "held_out_range": card.held_out_range()},
         "docs/guide/reproduction.md": {"hours": parts.hours()},
         "models/README.md": {
-            "model_summary": parts.model_summary(), "model_files": parts.model_files(), "recall": parts.recall(),
-            "adaptation": parts.adaptation().replace(" to ", " and "), "held_out_scores": parts.held_out_scores(),
-            "held_out_mean": parts.held_out_mean(), "held_out_range": parts.held_out_range(),
-            "mfcc_gender": parts.mfcc_gender(), "ravdess_adaptation": parts.ravdess_adaptation(),
-            "training_data": parts.training_data(), "gender_recall": parts.gender_recall(),
-            "calibration": parts.calibration(), "robustness": parts.channel_robustness(),
-            "enrollment": parts.enrollment(), "emodb": parts.emodb(), "encoder": parts.encoder(),
-            "ood_detection": parts.ood_detection(), "ood_false_positives": parts.ood_false_positives(),
-            "whisper_calibration": parts.whisper_calibration(),
-            "whisper_ood_false_positives": parts.whisper_ood_false_positives()},
+            "model_summary": card.model_summary(), "model_files": card.model_files(), "recall": card.recall(),
+            "adaptation": card.adaptation().replace(" to ", " and "), "held_out_scores": card.held_out_scores(),
+            "held_out_mean": card.held_out_mean(), "held_out_range": card.held_out_range(),
+            "held_out_gender": card.held_out_gender(), "model_version": card.model_version(),
+            "emodb_mfcc": card.emodb_mfcc(), "mfcc_gender": card.mfcc_gender(),
+            "ravdess_adaptation": card.ravdess_adaptation(),
+            "training_data": card.training_data(), "gender_recall": card.gender_recall(),
+            "calibration": card.calibration(), "robustness": card.channel_robustness(),
+            "enrollment": card.enrollment(), "emodb": card.emodb(), "encoder": card.encoder(),
+            "ood_detection": card.ood_detection(), "ood_false_positives": card.ood_false_positives(),
+            "whisper_calibration": card.whisper_calibration(),
+            "whisper_ood_false_positives": card.whisper_ood_false_positives()},
         "web/index.html": {
-            "page_ravdess": parts.headline_score(MULTI_CORPUS, parts.WHISPER_MODEL, parts.RAVDESS_SPLIT),
-            "page_held_out": f"{parts.held_out_mean()} % UAR on average, from {parts.held_out_range()}",
-            "page_adaptation": parts.adaptation(), "page_mfcc_emodb": parts.mfcc_emodb(),
-            "page_mfcc": parts.headline_score("ravdess", "cnn_robust", "speaker-independent")},
+            "page_ravdess": card.headline_score(MULTI_CORPUS, parts.WHISPER_MODEL, parts.RAVDESS_SPLIT),
+            "page_held_out": f"{card.held_out_mean()} % UAR on average, from {card.held_out_range()}",
+            "page_adaptation": card.adaptation(), "page_mfcc_emodb": card.mfcc_emodb(),
+            "page_mfcc": card.headline_score("ravdess", "cnn_robust", "speaker-independent")},
         "data/README.md": {"datasets": parts.datasets()},
         "benchmarks/README.md": {
             "benchmarks": parts.benchmarks(), "machine": parts.machine(), "equality": parts.equality()},

@@ -22,9 +22,10 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
     Parameters
     ----------
     source : str, Path or np.ndarray [shape=(n,) or (n, n_channels)]
-        A recording, or samples.
+        A recording, or samples: floating-point with a full scale of 1, or integers, which are divided by the full
+        scale of their type.
     sr : int, optional
-        Sampling rate of the samples in Hz.
+        Sampling rate of the samples in Hz; required for samples, not used for a recording.
     speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `ser_utils.live.enroll_speaker`.
     model : {"whisper", "mfcc"}, default "whisper"
@@ -36,6 +37,16 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
         Predicted `emotion`, `gender` and `class`, `probabilities` of the emotions, `ood_score` and `warnings`, as
         `ser_utils.live.predict` describes them.
 
+    Raises
+    ------
+    AudioError
+        If the recording cannot be used.
+    ValueError
+        If the samples, their sampling rate, the reference statistics or the name of the model are not valid, as
+        described by `ser_utils.live.predict`.
+    IntegrityError
+        If a model file is missing or altered.
+
     See Also
     --------
     ser_utils.live.predict : The same function, with a description of all results.
@@ -43,8 +54,8 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
 
     Examples
     --------
-    >>> from ser_utils._utils.files import ROOT
-    >>> prediction = predict(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> from ser_utils.datasets import SAMPLES
+    >>> prediction = predict(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> prediction["emotion"], prediction["class"]
     ('angry', 'male_angry')
     """

@@ -61,6 +61,8 @@ def load(path, sr=16000):
     ------
     AudioError
         If `read` rejects the recording.
+    ValueError
+        If `sr` is not a positive number.
 
     See Also
     --------
@@ -69,11 +71,12 @@ def load(path, sr=16000):
 
     Examples
     --------
-    >>> from ser_utils._utils.files import ROOT
-    >>> y = load(ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac", sr=16000)
+    >>> from ser_utils.datasets import SAMPLES
+    >>> y = load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac", sr=16000)
     >>> y.shape, y.dtype
     ((61929,), dtype('float32'))
     """
+    _check_sr(sr)
     y, orig_sr = read(path)
     return resample(y, orig_sr, sr)
 
@@ -240,17 +243,61 @@ def resample(y, orig_sr, target_sr):
     np.ndarray [shape=(n * target_sr / orig_sr,)]
         Resampled signal, or `y` itself if the rates are equal.
 
+    Raises
+    ------
+    ValueError
+        If a sampling rate is not a positive number.
+
     Examples
     --------
     >>> tone = np.sin(2 * np.pi * 220 * np.arange(44100) / 44100)
     >>> resample(tone, orig_sr=44100, target_sr=16000).shape
     (16000,)
     """
+    for sr in (orig_sr, target_sr):
+        _check_sr(sr)
     if orig_sr == target_sr or not y.size:
         return y
     import soxr
 
     return soxr.resample(y, orig_sr, target_sr, quality="HQ")
+
+
+def check_mono(y):
+    """Check that samples are one channel of finite floating-point numbers.
+
+    Parameters
+    ----------
+    y : array-like [shape=(n,)]
+        Samples.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,)]
+        The samples; an array is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If the samples are none, of several channels, integers, NaN or infinite.
+
+    Examples
+    --------
+    >>> check_mono(np.zeros((100, 2)))
+    Traceback (most recent call last):
+    ValueError: y has the shape (100, 2), not (n,); pass one channel, such as the mean of the channels
+    """
+    y = np.asarray(y)
+    if y.ndim != 1:
+        raise ValueError(f"y has the shape {y.shape}, not (n,); pass one channel, such as the mean of the channels")
+    if not y.size:
+        raise ValueError("y is empty; pass at least one sample")
+    if y.dtype.kind != "f":
+        raise ValueError(f"y is of type {y.dtype}, not floating-point; scale integers to a full scale of 1, such as "
+                         "int16 with y / 32768")
+    if not np.isfinite(y).all():
+        raise ValueError("y contains NaN or infinite samples; remove or replace them")
+    return y
 
 
 def stream_blocks(read_block, sr, block_seconds, hop_seconds):
@@ -330,7 +377,7 @@ def frame(y, frame_length, hop_length):
     y : np.ndarray [shape=(n,)]
         Signal of one channel.
     frame_length : int > 0
-        Length of a frame in samples.
+        Length of a frame in samples, even.
     hop_length : int > 0
         Samples between the centers of consecutive frames.
 
@@ -339,11 +386,19 @@ def frame(y, frame_length, hop_length):
     np.ndarray [shape=(1 + n // hop_length, frame_length)]
         Read-only view of the padded signal.
 
+    Raises
+    ------
+    ValueError
+        If `frame_length` is odd, or one of the two lengths is not positive.
+
     Examples
     --------
     >>> frame(np.array([1, 2, 3, 4]), frame_length=4, hop_length=2).tolist()
     [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 0, 0]]
     """
+    if frame_length < 2 or frame_length % 2 or hop_length < 1:
+        raise ValueError(f"frame_length={frame_length} must be positive and even, hop_length={hop_length} positive; "
+                         "change them, for example to 2048 and 512")
     padded = np.pad(y, frame_length // 2)
     return np.lib.stride_tricks.sliding_window_view(padded, frame_length)[::hop_length]
 
@@ -356,18 +411,24 @@ def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Signal of one channel.
+        Signal of one channel, floating-point; full scale is 1.
     top_db : float > 0, default 35
         Threshold in dB below the loudest frame.
     frame_length : int > 0, default 2048
-        Length of a frame in samples.
+        Length of a frame in samples, even.
     hop_length : int > 0, default 512
         Samples between frames.
 
     Returns
     -------
     np.ndarray [shape=(m,)]
-        View of `y` from the first to the last frame above the threshold; empty if there is none.
+        View of `y` from the first to the last frame above the threshold. Frames below -100 dBFS count as frames of
+        -100 dBFS, so that a signal of zeros is returned whole.
+
+    Raises
+    ------
+    ValueError
+        If `check_mono` rejects the samples, `top_db` is not positive, or `frame` rejects the lengths.
 
     Examples
     --------
@@ -375,10 +436,20 @@ def trim(y, top_db=35.0, *, frame_length=2048, hop_length=512):
     >>> trim(y).shape
     (17920,)
     """
+    if not top_db > 0:
+        raise ValueError(f"top_db={top_db} must be positive; pass the threshold in dB below the loudest frame, such as "
+                         "35")
+    y = check_mono(y)
     frames = frame(y, frame_length, hop_length)
     power = np.maximum(np.vecdot(frames, frames) / frame_length, 1e-10)  # librosa's floor
     speech = np.flatnonzero(power > power.max() * 10 ** (-top_db / 10))
-    return y[speech[0] * hop_length:min(len(y), (speech[-1] + 1) * hop_length)] if speech.size else y[:0]
+    return y[speech[0] * hop_length:min(len(y), (speech[-1] + 1) * hop_length)]
+
+
+def _check_sr(sr):
+    if not (isinstance(sr, int | float | np.number) and 0 < sr < np.inf):
+        raise ValueError(f"{sr!r} is not a sampling rate; pass a positive number of Hz (read returns that of a "
+                         "recording)")
 
 
 def _wav_data_bytes(path):

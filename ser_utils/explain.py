@@ -12,10 +12,11 @@ MIN_PROBABILITY = 1e-7  # keeps the log-odds of a float32 probability of 0 or 1 
 
 
 def occlusion(predict_proba, sequence, class_index, baseline, n_bands=N_BANDS, n_segments=N_SEGMENTS):
-    """Compute the occlusion attribution [1]_ of a class: the decrease of its log-odds without one band or time segment.
+    """Compute the occlusion attribution of a class: the decrease of its log-odds without one band or time segment.
 
-    The log-mel spectrogram of the clip is computed from its MFCCs, a band or segment of it is replaced by the baseline,
-    and the MFCCs of the result are classified. A positive value means that the part supports the class.
+    The method was introduced for images [1]_. The log-mel spectrogram of the clip is computed from its MFCCs, a band or
+    segment of it is replaced by the baseline, and the MFCCs of the result are classified. A positive value means that
+    the part supports the class.
 
     Parameters
     ----------

@@ -39,7 +39,9 @@ def load_encoder():
 
 
 def compute_hidden_states(y, sr=SR):
-    """Compute the hidden states of the Whisper encoder [1]_ for one clip.
+    """Compute the hidden states of the Whisper encoder for one clip.
+
+    The encoder is that of Whisper-base [1]_.
 
     Parameters
     ----------
@@ -88,7 +90,8 @@ def compute_statistics(y, sr=SR):
 
     Examples
     --------
-    >>> y = audio.load(files.ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac")
+    >>> from ser_utils.datasets import SAMPLES
+    >>> y = audio.load(SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> statistics, states = compute_statistics(y), compute_hidden_states(y)
     >>> np.allclose(statistics.reshape(4, 2, 512)[:, 0], states.mean(axis=1), atol=1e-3)
     True

@@ -14,8 +14,8 @@ from ser_utils._utils.files import ROOT
 from ser_utils.evaluation.results import load_predictions, save_predictions
 
 SCRIPT = "<script>alert(1)</script>"
-PAGES = ["index.html", "docs/guide/installation.html", "docs/guide/own_model.html", "docs/glossary.html",
-         "docs/results.html", "docs/api/evaluation.html", "models/index.html", "last_run/index.html",
+ACCESSIBLE_PAGES = ["index.html", "docs/guide/installation.html", "docs/guide/own_model.html", "docs/glossary.html",
+         "docs/results.html", "docs/api/evaluation.metrics.html", "models/index.html", "last_run/index.html",
          "notebooks/02_mfcc_extraction.html", "notebooks/05_live_voice.html"]
 
 
@@ -42,7 +42,7 @@ def open_page(browser, site, name, **settings):
     return page, urls
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ACCESSIBLE_PAGES)
 def test_page_is_accessible_and_contacts_no_other_host(name, site, chromium):
     page, urls = open_page(chromium(), site, name)
     violations = Axe().run(page)
@@ -58,10 +58,14 @@ def test_formulas_are_typeset(site, chromium):
     page.close()
 
 
-def test_wide_tables_scroll_on_a_narrow_screen(site, chromium):
-    page, _ = open_page(chromium(), site, "docs/results.html", viewport={"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+def test_no_page_is_wider_than_a_narrow_screen(site, chromium):
+    page, _ = open_page(chromium(), site, "index.html", viewport={"width": 390, "height": 800})
+    widths = {}
+    for path in (path for path in site.rglob("*.html") if path.parent.name not in ("live", "_modules")):
+        page.goto(path.as_uri())
+        widths[path.relative_to(site)] = page.evaluate("document.documentElement.scrollWidth")
     page.close()
+    assert not {name: width for name, width in widths.items() if width > 390}
 
 
 def test_links_and_images_resolve(site):
@@ -88,19 +92,20 @@ def test_every_figure_of_a_notebook_has_its_alternative_text(site):
 def test_last_experiment_is_shown_and_escaped(site):
     page = (site / "last_run" / "index.html").read_text(encoding="utf-8")
     assert SCRIPT not in page
-    assert page.count("my_model|&lt;script&gt;alert(1)&lt;/script&gt;") >= 2
+    assert "my_model|&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert page.count("<img") >= 2  # training curves, confusion matrix
 
 
 def test_api_reference_documents_the_public_functions(site):
-    page = (site / "docs" / "api" / "models.html").read_text(encoding="utf-8")
-    for name in ("registry.get_model", "networks.AttentiveStatisticsPooling", "classifier.SequenceClassifier.fit"):
-        assert f'id="ser_utils.models.{name}"' in page
+    for name in ("registry.get_model", "networks.AttentiveStatisticsPooling.call", "classifier.SequenceClassifier.fit"):
+        page = site / "docs" / "api" / f"models.{name.split('.')[0]}.html"
+        assert f'id="ser_utils.models.{name}"' in page.read_text(encoding="utf-8")
 
 
 def test_live_page_is_part_of_the_site(site):
     assert (site / "live" / "models.json").is_file()
     assert '../../live/index.html"' in (site / "docs" / "guide" / "prediction.html").read_text(encoding="utf-8")
+    assert 'href="../index.html"' in (site / "live" / "index.html").read_text(encoding="utf-8")
 
 
 def test_launch_buttons_name_the_repository(tmp_path):

@@ -66,7 +66,9 @@ def _count(predictions, by=()):
     names = get_class_names(predictions)
     true = pd.Index(names).get_indexer(predictions["label"])
     if (true < 0).any():
-        raise ValueError(f"label {predictions['label'].iloc[true.argmin()]!r} has no probability column; add p_<class>")
+        label = predictions["label"].iloc[true.argmin()]
+        raise ValueError(f"label {label!r} has no probability in some or all rows; add a column p_{label} without "
+                         "missing values, or leave out these clips")
     groups = [np.unique(predictions[column], return_inverse=True)[1] for column in by]
     counts = np.zeros([group.max() + 1 for group in groups] + [len(names)] * 2, int)
     np.add.at(counts, (*groups, true, _get_probabilities(predictions).argmax(axis=1)), 1)
@@ -84,12 +86,12 @@ def confusion_matrix(predictions):
     Returns
     -------
     np.ndarray [shape=(n_classes, n_classes)], int
-        In the order of `get_class_names`.
+        In the order of `get_class_names`; zeros for a table without rows. Several models, seeds or splits are pooled.
 
     Raises
     ------
     ValueError
-        If a label has no probability column.
+        If a label has no probability column, or its column has missing values.
 
     Examples
     --------
@@ -123,7 +125,9 @@ def recall_per_class(cm):
 
 
 def unweighted_average_recall(cm):
-    """Compute the unweighted average recall (UAR) [1]_, the mean recall of the classes that occur.
+    """Compute the unweighted average recall (UAR), the mean recall of the classes that occur.
+
+    The INTERSPEECH 2009 Emotion Challenge introduced this score [1]_.
 
     Parameters
     ----------
@@ -133,7 +137,7 @@ def unweighted_average_recall(cm):
     Returns
     -------
     np.ndarray [shape=(...)]
-        UAR in [0, 1]; chance is 1 / n_classes.
+        UAR in [0, 1], NaN without clips; chance is 1 / n_classes.
 
     See Also
     --------
@@ -170,7 +174,9 @@ def has_unseen_speakers(predictions):
 
 
 def resample_speakers(predictions, n_resamples=2000):
-    """Draw bootstrap samples [1]_ of speakers with all their clips, because clips of one speaker are not independent.
+    """Draw bootstrap samples of speakers with all their clips.
+
+    Clips of one speaker are not independent, so the units of the bootstrap [1]_ are the speakers.
 
     Parameters
     ----------
@@ -184,11 +190,23 @@ def resample_speakers(predictions, n_resamples=2000):
     np.ndarray [shape=(n_seeds, n_resamples, n_classes, n_classes)]
         Confusion matrix of each seed and resample.
 
+    Raises
+    ------
+    ValueError
+        If there are no rows, a row has no speaker, a label has no probability, or `n_resamples` is not positive.
+
     References
     ----------
     .. [1] B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", Chapman & Hall, 1993,
        doi:10.1201/9780429246593.
     """
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples={n_resamples} must be positive; pass the number of resamples, such as 2000")
+    if predictions.empty:
+        raise ValueError("the predictions table has no rows; select a result that it contains")
+    if n_missing := predictions["speaker"].isna().sum():
+        raise ValueError(f"{n_missing} of {len(predictions)} rows have no speaker, which a bootstrap over speakers "
+                         "needs; add the speakers or leave out these rows")
     counts = _count(predictions, ["seed", "speaker"])
     n_speakers = counts.shape[1]
     weights = np.random.default_rng(0).multinomial(n_speakers, np.full(n_speakers, 1 / n_speakers), size=n_resamples)
@@ -197,14 +215,15 @@ def resample_speakers(predictions, n_resamples=2000):
 
 
 def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
-    """Compute a percentile bootstrap confidence interval [1]_ of the UAR over speakers.
+    """Compute a percentile bootstrap confidence interval of the UAR over speakers.
 
-    The UAR of a resample is that of its clips pooled within each seed, averaged over seeds.
+    The speakers are resampled with all their clips [1]_. The UAR of a resample is that of its clips pooled within each
+    seed, averaged over seeds.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions table of one result.
+        Predictions table of one result: one model, one split and one target.
     level : float in (0, 1), default 0.95
         Confidence level.
     n_resamples : int > 0, default 2000
@@ -214,6 +233,12 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     -------
     tuple of float
         Lower and upper bound.
+
+    Raises
+    ------
+    ValueError
+        If the table has several models, splits or targets, `level` does not lie between 0 and 1, or `resample_speakers`
+        rejects the table or `n_resamples`.
 
     See Also
     --------
@@ -234,9 +259,26 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     >>> bool(low < unweighted_average_recall(confusion_matrix(svm)) < high)
     True
     """
+    _check_result(predictions)
+    tail = _get_tail(level)
     uar = unweighted_average_recall(resample_speakers(predictions, n_resamples)).mean(axis=0)
-    tail = (1 - level) / 2
     return tuple(np.quantile(uar, [tail, 1 - tail]).tolist())
+
+
+def _check_result(predictions):
+    """Raise a ValueError if the rows belong to several results; train_corpus and test_corpus may differ."""
+    for column in ("model", "split", "target"):
+        if column in predictions and predictions[column].nunique() > 1:
+            names = ", ".join(map(str, predictions[column].unique()))
+            raise ValueError(f"the rows have several values of {column} ({names}), which would be pooled; select the "
+                             "rows of one")
+
+
+def _get_tail(level):
+    """Compute the probability beyond each bound of an interval."""
+    if not 0 < level < 1:
+        raise ValueError(f"level={level} must lie between 0 and 1; pass 0.95 for an interval of 95 %")
+    return (1 - level) / 2
 
 
 def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
@@ -247,7 +289,7 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions table with rows of both models on the same clips.
+        Predictions table with rows of both models on the same clips, of one split and one target each.
     model : str
         Name of the model.
     baseline : str
@@ -265,7 +307,12 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     Raises
     ------
     ValueError
-        If a model has no predictions, or the models were tested on different speakers.
+        If a model has no predictions or several splits or targets, the models were tested on different speakers,
+        `level` does not lie between 0 and 1, or `resample_speakers` rejects the table or `n_resamples`.
+
+    See Also
+    --------
+    bootstrap_ci : Compute an interval of the UAR of one model.
 
     Examples
     --------
@@ -276,17 +323,19 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     >>> bool(0 < low < difference < high)
     True
     """
+    tail = _get_tail(level)
     first, second = (predictions[predictions["model"] == name] for name in (model, baseline))
     for name, rows in ((model, first), (baseline, second)):
         if rows.empty:
-            names = ", ".join(predictions["model"].unique())
-            raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run")
+            names = ", ".join(predictions["model"].unique()) or "no model"
+            raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run, or "
+                             "select rows of both")
+        _check_result(rows)
     if set(first["speaker"]) != set(second["speaker"]):
         raise ValueError(f"{model} and {baseline} were tested on different speakers; select rows of one split")
     uar = [unweighted_average_recall(_count(rows, ["seed"])).mean() for rows in (first, second)]
     resampled = [unweighted_average_recall(resample_speakers(rows, n_resamples)).mean(axis=0)
                  for rows in (first, second)]
-    tail = (1 - level) / 2
     low, high = np.quantile(resampled[0] - resampled[1], [tail, 1 - tail])
     return float(uar[0] - uar[1]), float(low), float(high)
 
@@ -329,7 +378,12 @@ def summarize(predictions):
         A row per model, split, test corpus and target. `uar`, `accuracy`, `macro_f1` and `gender_accuracy` are computed
         on the pooled folds of each seed and averaged over seeds; `uar_folds` is the mean over folds. `sd_seeds` and
         `sd_folds` are sample standard deviations. `ci_low` and `ci_high` are given for splits with unseen test
-        speakers, of six speakers at least.
+        speakers, of six speakers at least. No rows or columns if the predictions have no rows.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, a label has no probability column, or its column has missing values.
 
     Examples
     --------
@@ -340,6 +394,9 @@ def summarize(predictions):
     >>> summarize(table)[["model", "n_clips", "uar", "chance"]].to_dict("records")
     [{'model': 'm', 'n_clips': 2, 'uar': 0.5, 'chance': 0.5}]
     """
+    if missing := {*KEYS, "seed", "fold", "clip", "speaker", "label"}.difference(predictions.columns):
+        raise ValueError(f"the predictions table lacks the columns {', '.join(sorted(missing))}; pass one as "
+                         "run_experiment or load_predictions returns it")
     return pd.DataFrame([{**dict(zip(KEYS, key, strict=True)), **_score(rows)} for key, rows in
                          add_ensemble(predictions).groupby(KEYS, sort=False)])
 
@@ -427,9 +484,9 @@ def restrict_classes(predictions, names):
 
 
 def apply_temperature(p, temperature):
-    """Rescale probabilities by temperature scaling [1]_.
+    """Rescale probabilities by temperature scaling.
 
-    A temperature above 1 lowers the confidence, below 1 raises it.
+    A temperature above 1 lowers the confidence, below 1 raises it [1]_.
 
     Parameters
     ----------
@@ -492,7 +549,9 @@ def fit_temperature(p, y_index):
 
 
 def expected_calibration_error(p, y_index, n_bins=10):
-    """Compute the expected calibration error [1]_ over bins of equal width.
+    """Compute the expected calibration error over bins of equal width.
+
+    The definition is that of [1]_.
 
     Parameters
     ----------

@@ -20,6 +20,10 @@ RAVDESS_TEST_ACTORS = (2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20
 RAVDESS_VALIDATION_ACTORS = (3, 6), (10, 11), (8, 17), (1, 14), (2, 5)
 TRAIN_SPEAKERS = 5, 10, 20, 50, 100, 180  # of the learning curve over several corpora
 HELD_OUT_CORPORA = "casia", "emodb", "emovo", "savee"  # unseen corpora of the learning curve
+# size_matched: what training and test set do not share, and the columns that are compared
+DISJOINT = {"clips": (), "repetitions": ("intensity", "statement"), "speakers": (),
+            "speakers+statements": ("statement",)}
+SEVERAL_FOLDERS = "load_features([folder, folder]) (--features DIR DIR)"  # end of error messages
 CLASS_ORDER = (*EMOTIONS, *GENDER_EMOTIONS, *GENDERS)
 
 
@@ -141,7 +145,7 @@ def sort_classes(names):
 
 
 def _get_speakers(clips):
-    alternative = "or use --split random-split, whose scores do not hold for unseen speakers"
+    alternative = "or use the split random-split (--split), whose scores do not hold for unseen speakers"
     if n_missing := clips["speaker"].isna().sum():
         raise ValueError(f"{n_missing} of {len(clips)} clips have no speaker; add a column speaker and extract again, "
                          f"{alternative}")
@@ -193,7 +197,7 @@ def speaker_independent(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If a clip has no speaker or there are fewer than three.
+        If the target is unknown, a clip has no speaker, or there are fewer than three speakers.
 
     See Also
     --------
@@ -239,7 +243,7 @@ def leave_one_speaker_out(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If a clip has no speaker or there are fewer than three.
+        If the target is unknown, a clip has no speaker, or there are fewer than three speakers.
 
     Examples
     --------
@@ -276,7 +280,8 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     Raises
     ------
     ValueError
-        If a clip has no speaker or there are fewer than three.
+        If the target is unknown, a clip has no speaker, there are fewer than three speakers, or `enrollment` is empty
+        or asks a speaker for more clips than there are.
 
     Examples
     --------
@@ -292,11 +297,24 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     if enrollment is None:
         return [replace(split, norm_index=np.arange(len(clips))) for split in splits]
     rows = clips.reset_index(drop=True)
+    _check_enrollment(rows, enrollment)
     enrollment_index = np.sort(np.concatenate([
         rows[rows["emotion"] == emotion].groupby("speaker").sample(n, random_state=seed).index
         for emotion, n in enrollment.items()]))
     return [replace(split, validation=np.setdiff1d(split.validation, enrollment_index),
                     test=np.setdiff1d(split.test, enrollment_index), norm_index=enrollment_index) for split in splits]
+
+
+def _check_enrollment(clips, enrollment):
+    if not enrollment:
+        raise ValueError("enrollment is empty; pass the number of clips of one emotion at least, such as {'neutral': 2}")
+    for emotion, n in enrollment.items():
+        if n < 1:
+            raise ValueError(f"enrollment[{emotion!r}]={n} must be positive; leave the emotion out for no clips")
+        n_clips = (clips["emotion"] == emotion).groupby(clips["speaker"]).sum()
+        if n_clips.min() < n:
+            raise ValueError(f"speaker {n_clips.idxmin()} has {n_clips.min()} clips of {emotion}, fewer than "
+                             f"enrollment[{emotion!r}]={n}; reduce it, or leave out this speaker")
 
 
 def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fraction=1.0):
@@ -311,7 +329,7 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     seed : int, default 0
         Seed of the random draw. With the same seed, a larger set of speakers contains the smaller ones.
     n_speakers : int > 0, optional
-        Number of training and validation speakers, of both genders alternately; all by default.
+        Number of training and validation speakers, of both genders alternately; all by default, or if there are fewer.
     clip_fraction : float in (0, 1], default 1
         Fraction of the clips of each speaker and emotion.
 
@@ -323,7 +341,8 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     Raises
     ------
     ValueError
-        If a clip has no speaker or there are fewer than three.
+        If the target is unknown, a clip has no speaker, there are fewer than three speakers, or `n_speakers` or
+        `clip_fraction` is out of range.
 
     Examples
     --------
@@ -333,6 +352,10 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     >>> clips["speaker"][np.concatenate([first.train, first.validation])].nunique(), len(first.test)
     (5, 300)
     """
+    if n_speakers is not None and n_speakers < 1:
+        raise ValueError(f"n_speakers={n_speakers} must be positive; pass a number of speakers, or None for all")
+    if not 0 < clip_fraction <= 1:
+        raise ValueError(f"clip_fraction={clip_fraction} must lie between 0 and 1; pass 1 for all clips")
     splits = []
     for split in speaker_independent(clips, target):
         available = clips.drop(clips.index[split.test]).sample(frac=1, random_state=seed + split.fold)
@@ -346,9 +369,9 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
 
 
 def nested_cv(clips, target="emotion", seed=0):
-    """Split for model selection by nested cross-validation [1]_: one fold per pair of the groups of test speakers.
+    """Split for model selection by nested cross-validation: one fold per pair of the groups of test speakers.
 
-    Models are trained on the other groups and predict both groups of the pair. The configuration for outer fold k is
+    Nested cross-validation [1]_ selects and scores a configuration on different speakers. Models are trained on the other groups and predict both groups of the pair. The configuration for outer fold k is
     selected on the pairs that contain k, scored on the other group of the pair, so no test speaker of fold k is used.
 
     Parameters
@@ -369,7 +392,7 @@ def nested_cv(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If a clip has no speaker or there are fewer than three.
+        If the target is unknown, a clip has no speaker, or there are fewer than three speakers.
 
     References
     ----------
@@ -390,9 +413,9 @@ def nested_cv(clips, target="emotion", seed=0):
 
 
 def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
-    """Split into one fold per training corpus; all other corpora are tested [1]_.
+    """Split into one fold per training corpus; all other corpora are tested.
 
-    A corpus is tested on the classes it has in common with the training corpus. There is no validation set: everything
+    The protocol is that of [1]_. A corpus is tested on the classes it has in common with the training corpus. There is no validation set: everything
     is selected within the training corpus.
 
     Parameters
@@ -416,7 +439,7 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     Raises
     ------
     ValueError
-        If no corpus can be tested.
+        If the target or `norm_by` is unknown, or no corpus can be tested.
 
     See Also
     --------
@@ -464,7 +487,7 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None, only_
     Raises
     ------
     ValueError
-        If no corpus can be tested.
+        If the target or `norm_by` is unknown, or no corpus can be tested.
 
     See Also
     --------
@@ -504,13 +527,13 @@ def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If an actor is missing, or the names of the speakers do not begin with their corpus.
+        If the target is unknown, an actor is missing, or the names of the speakers do not begin with their corpus.
     """
     is_ravdess, folds = (clips["corpus"] == "ravdess").to_numpy(), []
     actors = {f"ravdess/{actor:02d}" for group in RAVDESS_TEST_ACTORS for actor in group}
     if missing := actors - set(clips["speaker"][is_ravdess]):
         raise ValueError(f"speaker {min(missing)} is missing; join the features of RAVDESS with those of other corpora "
-                         "by --features DIR DIR")
+                         f"by {SEVERAL_FOLDERS}")
     has_label = pd.notna(get_labels(clips, target))
     for fold, groups in enumerate(zip(RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS, strict=True)):
         test, validation = (clips["speaker"].isin([f"ravdess/{actor:02d}" for actor in actors]).to_numpy()
@@ -545,7 +568,7 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     Raises
     ------
     ValueError
-        If no speaker has two neutral or calm clips.
+        If no speaker has two neutral or calm clips, `max_clips` is not positive, or `split` raises the error.
 
     Examples
     --------
@@ -555,6 +578,8 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     >>> len(first.norm_index), len(first.test)  # five clips of each of five test speakers
     (25, 275)
     """
+    if max_clips < 1:
+        raise ValueError(f"max_clips={max_clips} must be positive; pass the number of enrollment clips of a speaker")
     rng = np.random.default_rng(seed)
     is_neutral, enrollment = clips["emotion"].isin(["neutral", "calm"]), [np.empty(0, int)]
     for _, part in clips[is_neutral].groupby("speaker", sort=True):
@@ -604,6 +629,8 @@ def is_deployable(clips, target="emotion"):
 
 def _split_corpora(clips, target, folds, norm_by):
     """Build a Split for each pair of training and test corpora, of corpora with disjoint speakers."""
+    if norm_by not in (None, "speaker", "corpus"):
+        raise ValueError(f"norm_by={norm_by!r} is unknown; choose speaker, corpus or None")
     corpus, labels = clips["corpus"].to_numpy(), get_labels(clips, target)
     has_label = pd.notna(labels)
     classes = {name: set(labels[has_label & (corpus == name)]) for name in set(corpus)}
@@ -625,7 +652,8 @@ def _split_corpora(clips, target, folds, norm_by):
                                 norm_by or "speaker"))
     if not splits:
         raise ValueError(f"corpora {', '.join(sorted(classes))}: none can be tested by a model of the others; provide "
-                         "features of two with different speakers and two common classes with --features DIR DIR")
+                         "the features of two with different speakers and two common classes by "
+                         f"{SEVERAL_FOLDERS}")
     return splits
 
 
@@ -657,8 +685,12 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
     Raises
     ------
     ValueError
-        If a fold has fewer training speakers than `n_speakers`.
+        If the target is unknown, there are no clips, a fold has fewer training speakers than `n_speakers`, or
+        `n_speakers` or `max_clips` is not positive.
     """
+    for name, value in (("n_speakers", n_speakers), ("max_clips", max_clips), ("number of clips", len(clips))):
+        if value < 1:
+            raise ValueError(f"{name}={value} must be positive; increase it")
     labels = get_labels(clips, target)
     has_label = pd.notna(labels)
     common = set.intersection(*(set(labels[rows]) for rows in clips.groupby("corpus").indices.values())) - {None}
@@ -669,8 +701,8 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
         available = clips[has_label & ~is_held_out & ~is_actor].sample(frac=1, random_state=seed + fold)
         speakers = pd.Series(sorted(available["speaker"].unique())).sample(frac=1, random_state=seed + fold)
         if len(speakers) < n_speakers:
-            raise ValueError(f"{len(speakers)} training speakers are fewer than {n_speakers}; provide features of more "
-                             "corpora with --features DIR DIR")
+            raise ValueError(f"{len(speakers)} training speakers are fewer than {n_speakers}; provide the features of "
+                             f"more corpora by {SEVERAL_FOLDERS}")
         selected = available[available["speaker"].isin(speakers.iloc[:n_speakers])].groupby("speaker").head(max_clips)
         is_ravdess = (clips["corpus"] == "ravdess").to_numpy()
         is_test = np.isin(labels.astype(str), sorted(common)) & (is_held_out | is_actor & is_ravdess)
@@ -701,7 +733,7 @@ def random_split(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If there are too few clips to stratify.
+        If the target is unknown, the seed is negative, or there are too few clips to stratify.
 
     Examples
     --------
@@ -714,7 +746,9 @@ def random_split(clips, target="emotion", seed=0):
     True
     """
     from sklearn.model_selection import train_test_split
+    from sklearn.utils import check_random_state
 
+    check_random_state(seed)  # here, because a ValueError below means too few clips
     labels = get_labels(clips, target)
     rows = np.flatnonzero(pd.notna(labels))
     try:
@@ -752,7 +786,8 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     Raises
     ------
     ValueError
-        If a clip has no speaker or there are fewer than three.
+        If the target or `disjoint` is unknown, a clip has no speaker or, for the variants that compare them, no
+        statement or intensity, or there are fewer than three speakers.
 
     Examples
     --------
@@ -764,6 +799,12 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     >>> {len(fold.train) + len(fold.validation) for fold in random + strict}
     {570}
     """
+    if disjoint not in DISJOINT:
+        raise ValueError(f"disjoint={disjoint!r} is unknown; choose one of {', '.join(DISJOINT)}")
+    for column in DISJOINT[disjoint]:
+        if n_missing := clips[column].isna().sum():
+            raise ValueError(f"{n_missing} of {len(clips)} clips have no {column}, which disjoint={disjoint!r} needs; "
+                             f"add a column {column} and extract again, or choose another split")
     labels = get_labels(clips, target)
     has_label = pd.notna(labels)
     strictest = [has_label & ~excluded for _, _, excluded in _fold_masks(clips, labels, seed, "speakers+statements")]

@@ -392,9 +392,10 @@ def format_comparison(summary, published=None):
     note = f"Validation set: {note}.\nUAR, accuracy and chance in %."
     if published is not None:
         joined = summary[KEYS].join(published.set_index(KEYS)[["uar", "n_folds", "n_seeds"]], on=KEYS)
-        table["published UAR"] = [f"{format_percent(row.uar)} ({row.n_folds:.0f} folds × {row.n_seeds:.0f} seeds)"
-                                  if row.n_folds > 0 else "–" for row in joined.itertuples()]
-        note += " Published UAR: on the test sets, trained on the training and validation sets."
+        if joined["uar"].notna().any():
+            table["published UAR"] = [f"{format_percent(row.uar)} ({row.n_folds:.0f} folds × {row.n_seeds:.0f} seeds)"
+                                      if row.n_folds > 0 else "–" for row in joined.itertuples()]
+            note += " Published UAR: on the test sets, trained on the training and validation sets."
     if (summary["n_speakers"] < MIN_SPEAKERS).any():
         note += f"\nFewer than {MIN_SPEAKERS} speakers: no confidence interval; do not rank models by these scores."
     return f"{table.to_string(index=False)}\n\n{note}"

@@ -20,27 +20,27 @@ class FeatureConfig:
 
     Parameters
     ----------
-    sr : int, default 16000
+    sr : int > 0, default 16000
         Sampling rate in Hz.
-    n_fft : int, default 1024
+    n_fft : int > 0, default 1024
         Length of the Hann window, in samples: 64 ms, which resolves the harmonics of a low voice.
-    hop_length : int, default 256
+    hop_length : int in [1, n_fft], default 256
         Samples between frames: 16 ms.
-    n_mels : int, default 64
+    n_mels : int > 0, default 64
         Number of mel bands.
-    n_mfcc : int, default 64
+    n_mfcc : int in [1, n_mels], default 64
         Number of coefficients.
-    fmin : float, default 20
+    fmin : float in [0, sr / 2), default 20
         Lower edge of the lowest mel band, in Hz; the highest band ends at ``sr / 2``.
-    top_db : float, default 80
+    top_db : float > 0, default 80
         Dynamic range below the maximum of each clip, in dB.
-    trim_db : float, default 35
+    trim_db : float > 0, default 35
         Threshold below the loudest frame under which silence at both ends is trimmed, in dB.
 
     Raises
     ------
     ValueError
-        If `n_mfcc` or `hop_length` is out of range.
+        If `n_fft`, `hop_length`, `n_mels` or `n_mfcc` is not an integer, or a value is out of range.
 
     Examples
     --------
@@ -60,6 +60,14 @@ class FeatureConfig:
     trim_db: float = 35.0
 
     def __post_init__(self):
+        for name in ("n_fft", "hop_length", "n_mels", "n_mfcc"):
+            if not isinstance(getattr(self, name), int | np.integer):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be an integer; round it")
+        for name in ("sr", "top_db", "trim_db"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive; change it")
+        if not 0 <= self.fmin < self.sr / 2:
+            raise ValueError(f"fmin={self.fmin} must lie between 0 and sr / 2 = {self.sr / 2}; change one of them")
         for name, limit in (("n_mfcc", "n_mels"), ("hop_length", "n_fft")):
             value, highest = getattr(self, name), getattr(self, limit)
             if not 1 <= value <= highest:
@@ -134,11 +142,18 @@ def dct_matrix(n_mfcc, n_mels):
     np.ndarray [shape=(n_mfcc, n_mels)]
         float64: in float32 the sum over 64 bands of up to 100 dB has an error of about 0.001.
 
+    Raises
+    ------
+    ValueError
+        If `n_mfcc` does not lie between 1 and `n_mels`.
+
     Examples
     --------
     >>> np.allclose(dct_matrix(64, 64) @ dct_matrix(64, 64).T, np.eye(64))
     True
     """
+    if not 1 <= n_mfcc <= n_mels:
+        raise ValueError(f"n_mfcc={n_mfcc} must lie between 1 and n_mels={n_mels}; change one of them")
     angles = np.pi / n_mels * (np.arange(n_mels) + 0.5) * np.arange(n_mfcc)[:, None]
     matrix = np.sqrt(2 / n_mels) * np.cos(angles)
     matrix[0] /= np.sqrt(2)
@@ -151,14 +166,19 @@ def log_mel_spectrogram(y, config=FeatureConfig()):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one clip; the limit would be common to the rows of a batch.
+        Samples of one clip, floating-point; full scale is 1.
     config : FeatureConfig, default FeatureConfig()
         Configuration of the extraction.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mels)], float32
-        Power in dB re 1.
+        Power in dB re 1; ``n_frames = 1 + n // hop_length``.
+
+    Raises
+    ------
+    ValueError
+        If the samples are none, of several channels, integers, NaN or infinite (`ser_utils.audio.check_mono`).
 
     See Also
     --------
@@ -173,25 +193,33 @@ def log_mel_spectrogram(y, config=FeatureConfig()):
     """
     import librosa
 
-    padded = np.pad(np.asarray(y, np.float32), config.n_fft // 2)  # as center=True, without its warning for short clips
+    y = np.asarray(audio.check_mono(y), np.float32)
+    padded = np.pad(y, config.n_fft // 2)  # as center=True, without its warning for short clips
     stft = librosa.stft(padded, n_fft=config.n_fft, hop_length=config.hop_length, center=False)
     return librosa.power_to_db(mel_filterbank(config) @ np.abs(stft) ** 2, top_db=config.top_db).T
 
 
 def mfcc(y, config=FeatureConfig()):
-    """Compute the MFCCs of one clip [1]_.
+    """Compute the MFCCs of one clip.
+
+    MFCCs [1]_ are the DCT of the log-mel spectrogram.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one clip.
+        Samples of one clip, floating-point; full scale is 1.
     config : FeatureConfig, default FeatureConfig()
         Configuration of the extraction.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)]
-        Coefficients, float32; the transpose of `librosa.feature.mfcc`.
+        Coefficients, float32; the transpose of `librosa.feature.mfcc`. ``n_frames = 1 + n // hop_length``.
+
+    Raises
+    ------
+    ValueError
+        If the samples are none, of several channels, integers, NaN or infinite (`ser_utils.audio.check_mono`).
 
     See Also
     --------
@@ -209,6 +237,9 @@ def mfcc(y, config=FeatureConfig()):
     >>> noise = np.random.default_rng(0).normal(size=16000)
     >>> mfcc(noise).shape, mfcc(noise, FeatureConfig(n_mfcc=13)).shape
     ((63, 64), (63, 13))
+    >>> mfcc(np.zeros((2, 16000)))
+    Traceback (most recent call last):
+    ValueError: y has the shape (2, 16000), not (n,); pass one channel, such as the mean of the channels
     """
     import librosa
 
@@ -230,13 +261,19 @@ def mel_to_mfcc(mel, n_mfcc=None):
     np.ndarray [shape=(..., n_mfcc)], float32
         Coefficients.
 
+    Raises
+    ------
+    ValueError
+        If `n_mfcc` does not lie between 1 and `n_mels`.
+
     Examples
     --------
     >>> mel = np.linspace(-80, 0, 64)
     >>> mel_to_mfcc(mel, 13).shape, bool(np.allclose(mfcc_to_mel(mel_to_mfcc(mel)), mel, atol=1e-3))
     ((13,), True)
     """
-    return (mel @ dct_matrix(n_mfcc or mel.shape[-1], mel.shape[-1]).T).astype(np.float32)
+    n_mels = mel.shape[-1]
+    return (mel @ dct_matrix(n_mels if n_mfcc is None else n_mfcc, n_mels).T).astype(np.float32)
 
 
 def mfcc_to_mel(coefficients, n_mels=None):
@@ -254,6 +291,11 @@ def mfcc_to_mel(coefficients, n_mels=None):
     np.ndarray [shape=(..., n_mels)], float32
         Power in dB.
 
+    Raises
+    ------
+    ValueError
+        If `n_mels` is less than `n_mfcc`.
+
     Examples
     --------
     >>> coefficients = mfcc(np.random.default_rng(0).normal(size=16000))
@@ -261,7 +303,7 @@ def mfcc_to_mel(coefficients, n_mels=None):
     ((63, 64), (63, 64))
     """
     n_mfcc = coefficients.shape[-1]
-    return (coefficients @ dct_matrix(n_mfcc, n_mels or n_mfcc)).astype(np.float32)
+    return (coefficients @ dct_matrix(n_mfcc, n_mfcc if n_mels is None else n_mels)).astype(np.float32)
 
 
 def delta(coefficients, width=9):
@@ -270,14 +312,19 @@ def delta(coefficients, width=9):
     Parameters
     ----------
     coefficients : np.ndarray [shape=(n_frames, n_mfcc)]
-        MFCCs of one clip.
+        MFCCs of one clip, of at least one frame.
     width : int, default 9
-        Frames of the linear regression, odd.
+        Frames of the linear regression, odd and at least 3.
 
     Returns
     -------
     np.ndarray [shape=(n_frames, n_mfcc)]
-        Change per frame, float32.
+        Change per frame, float32; NaN within ``width // 2`` frames of a NaN.
+
+    Raises
+    ------
+    ValueError
+        If the coefficients do not have two dimensions or have no frames, or `width` is even or less than 3.
 
     Examples
     --------
@@ -285,6 +332,11 @@ def delta(coefficients, width=9):
     >>> delta(ramp)[4:7].ravel().round(3).tolist()
     [3.0, 3.0, 3.0]
     """
+    if width < 3 or width % 2 == 0:
+        raise ValueError(f"width={width} must be odd and at least 3; change it, for example to 9")
+    if np.ndim(coefficients) != 2 or not len(coefficients):
+        raise ValueError(f"coefficients have the shape {np.shape(coefficients)}, not (n_frames, n_mfcc) with at least "
+                         "one frame; pass those of one clip")
     # NumPy, because librosa differs in the last bit (0.08 % of the values), and because training needs no librosa
     steps = np.arange(width) - width // 2
     padded = np.pad(coefficients, ((width // 2, width // 2), (0, 0)), mode="edge")
@@ -321,14 +373,20 @@ def functionals(sequences, n_mfcc=None):
     Parameters
     ----------
     sequences : list of np.ndarray [shape=(n_frames, n_coefficients)]
-        MFCCs of each clip.
-    n_mfcc : int, optional
-        Number of leading coefficients to use, by default all.
+        MFCCs of each clip; NaN values give NaN.
+    n_mfcc : int > 0, optional
+        Number of leading coefficients to use; all by default, or if there are fewer.
 
     Returns
     -------
     np.ndarray [shape=(n_clips, 3 * n_mfcc + 1)], float32
         Means, standard deviations, RMS of the deltas and log number of frames of each clip.
+
+    Raises
+    ------
+    ValueError
+        If there are no clips, a clip has no frames or another number of coefficients than the first, or `n_mfcc` is not
+        positive.
 
     Examples
     --------
@@ -336,6 +394,15 @@ def functionals(sequences, n_mfcc=None):
     >>> x.shape, np.exp(x[:, -1]).round(1).tolist()
     ((2, 61), [50.0, 80.0])
     """
+    if n_mfcc is not None and n_mfcc < 1:
+        raise ValueError(f"n_mfcc={n_mfcc} must be positive; pass the number of leading coefficients, or None for all")
+    if not len(sequences):
+        raise ValueError("sequences is empty; pass the MFCCs of at least one clip")
+    n_coefficients = np.shape(sequences[0])[-1:]
+    for row, sequence in enumerate(sequences):
+        if np.ndim(sequence) != 2 or np.shape(sequence)[1:] != n_coefficients or not len(sequence):
+            raise ValueError(f"sequences[{row}] has the shape {np.shape(sequence)}; pass arrays (n_frames, n_mfcc) of "
+                             "at least one frame, all with the same number of coefficients")
     return np.stack([np.concatenate([c.mean(axis=0), c.std(axis=0), delta_rms(c), [np.log(len(c))]])
                      for c in (sequence[:, :n_mfcc] for sequence in sequences)]).astype(np.float32)
 
@@ -474,7 +541,7 @@ def extract_mfcc(path, config=FeatureConfig()):
     Raises
     ------
     AudioError
-        If the recording cannot be used.
+        If the recording cannot be used (`ser_utils.audio.read`).
 
     See Also
     --------

@@ -164,7 +164,9 @@ def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConf
     Raises
     ------
     DatasetError
-        If no recording is found or none is usable.
+        If the dataset is unknown, no recording is found or none is usable.
+    ValueError
+        If the Dask scheduler or one of its workers cannot be used.
 
     See Also
     --------
@@ -331,7 +333,7 @@ def load_features(folder=RAVDESS_FEATURES):
     IntegrityError
         If a file does not match its checksum.
     ValueError
-        If folders contain the same corpus or differ in their configuration.
+        If the list of folders is empty, or folders contain the same corpus or differ in their configuration.
 
     See Also
     --------
@@ -344,6 +346,8 @@ def load_features(folder=RAVDESS_FEATURES):
     ['03-01-01-01-01-01-01', '01', 'neutral']
     """
     if isinstance(folder, list | tuple):
+        if not folder:
+            raise ValueError("the list of folders is empty; pass one at least, or None for the RAVDESS features")
         return _concat([load_features(one) for one in folder])
     folder = Path(folder or RAVDESS_FEATURES)
     command = f"ser extract RECORDINGS --out {folder}"

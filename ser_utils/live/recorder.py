@@ -56,10 +56,9 @@ class Recorder(anywidget.AnyWidget):
 
     Examples
     --------
-    >>> from ser_utils._utils.files import ROOT
+    >>> from ser_utils.datasets import SAMPLES
     >>> recorder = Recorder(prompt="angry", max_seconds=4)
-    >>> path = ROOT / "data" / "samples" / "ravdess" / "Actor_01" / "03-01-05-01-01-01-01.flac"
-    >>> y, sr = recorder.samples(default=path)
+    >>> y, sr = recorder.samples(default=SAMPLES / "Actor_01" / "03-01-05-01-01-01-01.flac")
     >>> y.dtype.name, sr
     ('float32', 16000)
     >>> recorder

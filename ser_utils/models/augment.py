@@ -216,7 +216,9 @@ class ChannelAugment(Augment):
 
 
 def vtlp(coefficients, warp):
-    """Perturb the vocal tract length [1]_: scale all frequencies of a clip by ``exp(warp)``.
+    """Perturb the vocal tract length: scale all frequencies of a clip by ``exp(warp)``.
+
+    Vocal tract length perturbation (VTLP) was introduced for speech recognition [1]_.
 
     Parameters
     ----------

@@ -31,9 +31,9 @@ EPSILON = 1e-4  # under the square root, whose gradient at 0 is infinite
 
 @keras.saving.register_keras_serializable("ser_utils")
 class AttentiveStatisticsPooling(layers.Layer):
-    """Pool a sequence into the attention-weighted mean and standard deviation of each channel [1]_.
+    """Pool a sequence into the attention-weighted mean and standard deviation of each channel.
 
-    A frame's attention weight is the softmax over time of ``score(tanh(hidden(x)))``.
+    The layer is that of [1]_. A frame's attention weight is the softmax over time of ``score(tanh(hidden(x)))``.
 
     Parameters
     ----------
@@ -292,9 +292,9 @@ def mlp(n_mfcc, n_classes, units=256, dropout=0.5):
 
 
 def lstm(n_mfcc, n_classes, units=64, bidirectional=True, pooling="average", dropout=0.3):
-    """Build an LSTM [1]_ over the frames.
+    """Build an LSTM over the frames.
 
-    One LSTM layer, in one or both directions, the mean of its outputs or its last output, softmax.
+    One LSTM layer [1]_, in one or both directions, the mean of its outputs or its last output, softmax.
 
     Parameters
     ----------
@@ -415,11 +415,11 @@ def cnn_attention(n_mfcc, n_classes, width=256, dropout=0.3):
 
 
 def tdnn(n_mfcc, n_classes, width=512, window=21, dropout=0.3):
-    """Build a time-delay neural network (TDNN) [1]_ with a single temporal context.
+    """Build a time-delay neural network (TDNN) with a single temporal context.
 
-    Two dense layers are applied to windows of `window` frames, every 4 frames, followed by attentive statistics pooling
-    over the windows. They are written as convolutions with shared weights; the second has kernel size 1, so no layer
-    models the order of the windows.
+    As in [1]_, the same layers are applied to windows at different times: two dense layers to windows of `window`
+    frames, every 4 frames, followed by attentive statistics pooling over the windows. They are written as convolutions
+    with shared weights; the second has kernel size 1, so no layer models the order of the windows.
 
     Parameters
     ----------
