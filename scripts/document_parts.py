@@ -505,15 +505,16 @@ def robustness():
     rows = [(f"{fuzzing['n_inputs']:,} malformed files through load, extract and predict",
              f"{fuzzing['n_accepted']:,} accepted, {fuzzing['n_rejected']:,} rejected with one line for "
              f"{fuzzing['n_reasons']} reasons; {failures} traceback or hang; at most {fuzzing['max_seconds']} s and "
-             f"{fuzzing['max_memory_mb']} MB per file")]
+             f"{fuzzing['max_memory_mb']} MB per file", fuzzing["date"])]
     rows += [(f"{name.removeprefix('interruption: ')}: SIGKILL at {result['n_kills']} random times",
               f"no partial file under a final name; {result['n_identical_reruns']} of {result['n_kills']} repeated "
-              "runs end with the result of an undisturbed run")
+              "runs end with the result of an undisturbed run", result["date"])
              for name, result in results.items() if name.startswith("interruption: ")]
-    rows += [(f"{name}: test suite without browser tests",
-              f"{result['passed']} passed, {result['failed'] + result['error']} failed, {result['skipped']} skipped")
+    rows += [(f"{name}: tests without those of a browser",
+              f"{result['passed']} passed, {result['failed'] + result['error']} failed, {result['skipped']} skipped",
+              result["date"])
              for name, result in results.items() if name.startswith("Python ")]
-    return left_align(format_markdown_table(pd.DataFrame(rows, columns=["test", "result"])))
+    return left_align(format_markdown_table(pd.DataFrame(rows, columns=["test", "result", "date"])))
 
 
 def benchmarks():

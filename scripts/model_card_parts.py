@@ -131,8 +131,10 @@ def model_summary():
             "– female speakers": format_uar(by_gender["female"]), "– male speakers": format_uar(by_gender["male"]),
             "– telephone quality (change)": f"{telephone:.1f} ({telephone - clean:+.1f})",
             "EMO-DB, held out: UAR, four emotions": format_uar(german),
-            "ten held-out corpora, mean: UAR, four emotions": f"{emotion.loc['mean', model]:.1f}{dagger}",
-            "eight held-out corpora, mean: gender accuracy": f"{gender.loc['mean', gender_model]:.1f}{dagger}"}
+            f"{len(emotion) - 1} held-out corpora, mean: UAR, four emotions":
+                f"{emotion.loc['mean', model]:.1f}{dagger}",
+            f"{len(gender) - 1} held-out corpora, mean: gender accuracy":
+                f"{gender.loc['mean', gender_model]:.1f}{dagger}"}
     return format_markdown_table(pd.DataFrame(columns).reset_index(names="test data: score in per cent"))
 
 

@@ -14,6 +14,7 @@ from ser_utils import audio
 
 TELEPHONE_BAND_HZ = 300, 3400  # ITU-T G.712
 TELEPHONE_SR = 8000  # Hz
+MP3_SR = 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000  # Hz, of MPEG-1, 2 and 2.5
 MP3_COMPRESSION = 0.99  # of libsndfile's scale from 0 to 1: about 20 kbit/s
 
 # Ranges of the random channel
@@ -32,7 +33,7 @@ def change_gain(y, gain_db):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one channel; full scale is 1.
+        Samples of one channel, floating-point; full scale is 1.
     gain_db : float
         Gain in dB.
 
@@ -41,11 +42,17 @@ def change_gain(y, gain_db):
     np.ndarray [shape=(n,)]
         Samples in [-1, 1].
 
+    Raises
+    ------
+    ValueError
+        If the samples are not valid: none, of several channels, integers, NaN, infinite or beyond 10.
+
     Examples
     --------
     >>> change_gain(np.array([0.05, 0.5], np.float32), gain_db=20).round(2).tolist()
     [0.5, 1.0]
     """
+    y = _check_samples(y)
     return np.clip(y * np.float32(10 ** (gain_db / 20)), -1, 1)
 
 
@@ -55,7 +62,7 @@ def add_pink_noise(y, snr_db, seed=0):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one channel; full scale is 1.
+        Samples of one channel, floating-point; full scale is 1.
     snr_db : float
         Ratio of the clip's mean power to that of the noise, in dB.
     seed : int, default 0
@@ -66,6 +73,11 @@ def add_pink_noise(y, snr_db, seed=0):
     np.ndarray [shape=(n,)]
         Samples with noise; they can exceed full scale.
 
+    Raises
+    ------
+    ValueError
+        If the samples are not valid, as for `change_gain`.
+
     Examples
     --------
     >>> y = np.sin(2 * np.pi * 220 * np.arange(16000) / 16000)
@@ -73,7 +85,7 @@ def add_pink_noise(y, snr_db, seed=0):
     >>> round(float(10 * np.log10(np.mean(y ** 2) / np.mean(noise ** 2))), 1)
     10.0
     """
-    return _add_noise(y, snr_db, np.random.default_rng(seed), slope=1)
+    return _add_noise(_check_samples(y), snr_db, np.random.default_rng(seed), slope=1)
 
 
 def simulate_telephone(y, sr):
@@ -82,7 +94,7 @@ def simulate_telephone(y, sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one channel; full scale is 1.
+        Samples of one channel, floating-point; full scale is 1.
     sr : int
         Sampling rate in Hz.
 
@@ -91,6 +103,11 @@ def simulate_telephone(y, sr):
     np.ndarray [shape=(n,)]
         Samples at the original sampling rate.
 
+    Raises
+    ------
+    ValueError
+        If the samples are not valid, as for `change_gain`, or the sampling rate is not positive.
+
     Examples
     --------
     >>> y = np.random.default_rng(0).normal(0, 0.1, 16000)
@@ -98,6 +115,7 @@ def simulate_telephone(y, sr):
     >>> bool(power[300:3400].sum() > 0.99 * power.sum())
     True
     """
+    y = _check_samples(y, sr)
     spectrum, frequencies = np.fft.rfft(y), np.fft.rfftfreq(len(y), 1 / sr)
     low, high = TELEPHONE_BAND_HZ
     band_limited = np.fft.irfft(np.where((frequencies < low) | (frequencies > high), 0, spectrum), len(y))
@@ -111,14 +129,19 @@ def encode_mp3(y, sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one channel; full scale is 1.
+        Samples of one channel, floating-point; full scale is 1.
     sr : int
-        Sampling rate in Hz.
+        Sampling rate in Hz, one of `MP3_SR`.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
         Decoded samples.
+
+    Raises
+    ------
+    ValueError
+        If the samples are not valid, as for `change_gain`, or MP3 does not support the sampling rate.
 
     Examples
     --------
@@ -126,7 +149,9 @@ def encode_mp3(y, sr):
     >>> encode_mp3(0.5 * y, 16000).shape
     (16000,)
     """
-    return _encode(y, sr, format="MP3", subtype="MPEG_LAYER_III", compression_level=MP3_COMPRESSION)
+    if sr not in MP3_SR:
+        raise ValueError(f"MP3 does not support sr={sr} Hz; resample to one of {', '.join(map(str, MP3_SR))} Hz")
+    return _encode(_check_samples(y), sr, format="MP3", subtype="MPEG_LAYER_III", compression_level=MP3_COMPRESSION)
 
 
 def simulate_room(y, sr, rt60=0.3, seed=0):
@@ -137,11 +162,11 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one channel; full scale is 1.
+        Samples of one channel, floating-point; full scale is 1.
     sr : int
         Sampling rate in Hz.
-    rt60 : float, default 0.3
-        Reverberation time in s.
+    rt60 : float > 0, default 0.3
+        Reverberation time in s, of one sample at least.
     seed : int, default 0
         Seed of the noise.
 
@@ -149,6 +174,12 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
     -------
     np.ndarray [shape=(n,)]
         Reverberant samples with the power of `y`.
+
+    Raises
+    ------
+    ValueError
+        If the samples are not valid, as for `change_gain`, the sampling rate is not positive, or `rt60` is shorter than
+        one sample.
 
     References
     ----------
@@ -161,6 +192,10 @@ def simulate_room(y, sr, rt60=0.3, seed=0):
     >>> reverberant.shape, round(float(np.sum(reverberant ** 2) / np.sum(y ** 2)), 3)
     ((16000,), 1.0)
     """
+    y = _check_samples(y, sr)
+    if not 1 <= rt60 * sr < np.inf:
+        raise ValueError(f"rt60={rt60} s must last one sample at least, {1 / sr:.2g} s; pass a reverberation time such "
+                         "as 0.3, or leave out this step for no reverberation")
     return _reverberate(y, sr, rt60, np.random.default_rng(seed), direct_db=0)
 
 
@@ -174,7 +209,7 @@ def simulate_random_channel(y, sr, seed=None):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Speech without silence at both ends.
+        Speech of one channel without silence at both ends, floating-point; full scale is 1.
     sr : int
         Sampling rate in Hz.
     seed : int, optional
@@ -185,6 +220,12 @@ def simulate_random_channel(y, sr, seed=None):
     -------
     np.ndarray [shape=(new_n,)], float32
         Distorted samples in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        If the samples are not valid, as for `change_gain`, the sampling rate is not positive, or MP3 does not support
+        it and the clip is drawn for this codec.
 
     See Also
     --------
@@ -197,7 +238,7 @@ def simulate_random_channel(y, sr, seed=None):
     >>> np.array_equal(first, second), np.array_equal(first, third)
     (True, False)
     """
-    y = np.asarray(y, np.float32)
+    y = np.asarray(_check_samples(y, sr), np.float32)
     rng = np.random.default_rng(zlib.crc32(y.tobytes()) if seed is None else seed)
     y = np.pad(y, tuple(rng.integers(0, int(MAX_SILENCE_S * sr), 2)))
     if rng.random() < REVERBERATION_PROBABILITY:
@@ -208,6 +249,17 @@ def simulate_random_channel(y, sr, seed=None):
     if rng.random() < CODEC_PROBABILITY:
         y = simulate_telephone(_limit_peak(y), sr) if rng.random() < 0.5 else encode_mp3(_limit_peak(y), sr)
     return audio.trim(change_gain(_limit_peak(y), rng.uniform(*GAIN_RANGE_DB)))
+
+
+def _check_samples(y, sr=None):
+    """Check samples and sampling rate; libsndfile ends the process on NaN or values far beyond full scale."""
+    if sr is not None and not 0 < sr < np.inf:
+        raise ValueError(f"sr={sr} is not a sampling rate; pass a positive number of Hz")
+    y = audio.check_mono(y)
+    if (peak := float(np.abs(y).max())) > audio.MAX_VALID_AMPLITUDE:
+        raise ValueError(f"samples up to {peak:.0f} are far beyond the full scale of 1; divide them by their full "
+                         "scale, which is 32768 for int16")
+    return y
 
 
 def _limit_peak(y):

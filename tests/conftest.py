@@ -25,7 +25,10 @@ CORPORA = ROOT.parent / "shared" / "corpora"
 
 
 def pytest_sessionfinish(session):
-    """Record the outcome under this Python version when SER_RECORD is set without SER_KILLS."""
+    """Record the outcome under this Python version in the JSON file SER_RECORD, if set without SER_KILLS.
+
+    `make test-slow` sets both variables and records its own tests only.
+    """
     if not hasattr(session.config, "workerinput") and "SER_KILLS" not in os.environ:
         stats = session.config.pluginmanager.get_plugin("terminalreporter").stats
         record(f"Python {platform.python_version()}", {

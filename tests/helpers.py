@@ -2,6 +2,7 @@
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 # module of user-defined models
@@ -23,4 +24,5 @@ def record(name, result):
     if os.environ.get("SER_RECORD"):
         path = Path(os.environ["SER_RECORD"])
         results = json.loads(path.read_text()) if path.is_file() else {}
+        result |= {"date": datetime.now(UTC).strftime("%Y-%m-%d")}
         path.write_text(json.dumps(results | {name: result}, indent=1) + "\n")

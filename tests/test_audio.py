@@ -112,3 +112,19 @@ def test_load_accepts_quiet_recordings_and_data_in_a_comment(tmp_path):
     y = audio.load(tmp_path / "a.wav")
     assert len(y) == SR
     assert audio.trim(y).size > 0.9 * SR
+
+
+def test_trim_returns_silence_whole_and_rejects_invalid_input():
+    assert audio.trim(np.zeros(SR)).size == SR
+    for y, arguments, message in ((np.zeros((2, SR)), {}, r"\(2, 16000\)"), (np.zeros(0), {}, "empty"),
+                                  (np.zeros(SR, np.int16), {}, "int16"), (np.full(SR, np.nan), {}, "NaN"),
+                                  (sine(), {"top_db": 0}, "top_db=0"), (sine(), {"hop_length": 0}, "hop_length=0"),
+                                  (sine(), {"frame_length": 511}, "frame_length=511")):
+        with pytest.raises(ValueError, match=message):
+            audio.trim(y, **arguments)
+
+
+@pytest.mark.parametrize("sr", [0, -16000, None, "16000", float("nan")])
+def test_load_rejects_invalid_sampling_rates(samples, sr):
+    with pytest.raises(ValueError, match="not a sampling rate"):
+        audio.load(samples / "Actor_01" / "03-01-05-01-01-01-01.flac", sr)

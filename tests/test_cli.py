@@ -60,7 +60,7 @@ def test_extract_strict_fails_if_a_file_was_skipped(run_cli, tmp_path):
 def test_evaluate_predicts_the_validation_speakers(workspace, run_cli):
     status, stdout, stderr = run_cli(*EVALUATE, "--model", REGRESSION, cwd=workspace)
     assert status == 0, stderr
-    assert {REGRESSION, "speaker-independent", "emotion"} <= set(stdout.split())
+    assert {REGRESSION, "speaker-independent", "emotion"} <= set(stdout.replace(",", "").split())
     predictions = load_predictions(workspace / "build" / "experiment")
     clips = load_features(workspace / "build" / "features" / "ravdess").clips
     expected = {(split.fold, clip) for split in speaker_independent(clips) for clip in clips["clip"][split.validation]}
@@ -80,6 +80,15 @@ def test_evaluate_test_logs_each_access_and_replaces_predictions(workspace, run_
     predictions = load_predictions(workspace / "build" / "results", "gender")
     assert predictions.groupby("model")["clip"].nunique().to_dict() == {"chance": 32, "svm": 32}
     assert not predictions.duplicated(["model", "clip"]).any()
+
+
+@pytest.mark.parametrize("options", [[], ["--test"]])
+def test_evaluate_states_that_a_training_set_is_too_small(workspace, run_cli, options):
+    folder = workspace / "build" / "small"
+    status, stdout, stderr = run_cli(*EVALUATE, "--model", "svm", "--results", folder, *options, cwd=workspace)
+    assert (status, stdout, len(stderr.splitlines())) == (2, "", 1)
+    assert re.match(r"error: svm needs 5 .* fold 0 of speaker-independent has \d of \w+, .*LogisticRegression", stderr)
+    assert not (folder / "test_access.csv").exists()
 
 
 def test_evaluate_shows_the_failing_line_of_a_custom_model(workspace, run_cli, monkeypatch):

@@ -89,7 +89,7 @@ def three_corpora(small_features):
     ({"folds": [7]}, {}, r"fold 7 .* \[0, 1, 2, 3\]"),
     ({"splits": ["nested-cv"], "subset": "test"}, {}, "nested-cv has no test set"),
     ({"splits": ["cross-corpus"]}, {}, "cross-corpus has no validation set"),
-    ({"target": "mood"}, {}, "target='mood'"),
+    ({"target": "mood"}, {}, "target='mood'"), ({"subset": "train"}, {}, "subset='train'"),
     ({}, {"emotion": "sad"}, "1 classes of emotion"),
     ({"target": "gender"}, {"gender": None}, "0 classes of gender"),
 ])

@@ -90,7 +90,8 @@ def test_predict_of_any_samples_returns_probabilities_or_warnings(duration, sr, 
 @pytest.mark.parametrize(("arguments", "message"), [
     ((np.zeros(100),), "sr=None"), ((np.zeros(100), "16000"), "sr='16000'"), ((np.zeros(100), np.inf), "sr=inf"),
     ((np.zeros((2, 3, 4)), 16000), r"\(2, 3, 4\)"), ((np.zeros((2, 9000)), 16000), r"\(2, 9000\)"),
-    ((np.zeros(0), 16000), r"\(0, 1\)"), ((None, 16000), "object"), ((np.zeros(9000, complex), 16000), "complex"),
+    ((np.zeros(0), 16000), r"shape \(0,\); pass at least one"), ((None, 16000), "object"),
+    ((np.zeros(9000, complex), 16000), "complex"),
     ((np.full(9000, np.nan), 16000), "NaN"), ((np.zeros(9000), 16000, np.ones((2, 40))), r"\(2, 40\)"),
     ((np.zeros(9000), 16000, np.ones(64), "mfcc"), r"\(64,\).*'mfcc'"),
     ((np.zeros(9000), 16000, None, "cnn"), "'cnn'"), ((np.zeros(9000), 16000, np.full(4096, np.nan)), "NaN")])
@@ -195,6 +196,8 @@ def test_enroll_speaker_changes_the_prediction(samples, model):
     assert max_difference(predict(SPEECH, 16000, load_model(model).neutral_stats, model), plain) < 1e-5
     with pytest.raises(ValueError, match="no speech"):
         enroll_speaker([], model)
+    with pytest.raises(ValueError, match=r"recordings\[1\] is not a pair"):
+        enroll_speaker([*recordings[:1], recordings[1][0]], model)
 
 
 @pytest.mark.parametrize(("model", "name", "is_missing"), [

@@ -86,6 +86,24 @@ def test_bootstrap_ci_resamples_speakers():
         np.testing.assert_allclose(metrics.bootstrap_ci(table, level, n_resamples=100), np.quantile(uar, quantiles))
 
 
+@pytest.mark.parametrize(("change", "arguments", "message"), [
+    ({}, {"level": 95}, "level=95"), ({}, {"n_resamples": 0}, "n_resamples=0"), ({"speaker": None}, {}, "no speaker"),
+    *(({column: ["a", "b"] * 96}, {}, f"2 values of {column}") for column in ("model", "split", "target"))])
+def test_bootstrap_ci_rejects_invalid_arguments_and_several_results(change, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.bootstrap_ci(make_predictions().assign(**change), **arguments)
+
+
+def test_comparisons_and_summaries_reject_incomplete_tables():
+    table = make_predictions()
+    for call, message in ((lambda: metrics.bootstrap_ci(table[:0]), "no rows"),
+                          (lambda: metrics.compare_models(table, "m", "cnn"), "no predictions of cnn, only of m"),
+                          (lambda: metrics.compare_models(table.assign(split=["a", "b"] * 96), "m", "m"), "2 values"),
+                          (lambda: metrics.summarize(table.drop(columns=["fold", "clip"])), "columns clip, fold")):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 @pytest.mark.parametrize(("split", "n_speakers", "has_interval"), [
     ("speaker-independent", 6, True), ("random-split", 6, False), ("speaker-independent", 5, False)])
 def test_summarize_gives_intervals_for_unseen_speakers_only(split, n_speakers, has_interval):

@@ -1,6 +1,7 @@
 """Splits: unchanged row numbers, disjoint speakers, and the definition of each split."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -256,6 +257,18 @@ def test_unseen_speaker_splits_never_train_on_a_test_speaker(corpora, clips, nam
     (splits.SPLITS["leave-one-corpus-out-open-adapted"], lambda _, corpora: corpora, "no speaker has two neutral"),
     (splits.SPLITS["cross-corpus-speaker-normalized"], lambda _, corpora: corpora.assign(speaker=None), "no speaker"),
     (lambda clips: splits.get_labels(clips, "mood"), lambda clips, _: clips, "'mood'"),
+    *((partial(split, **arguments), lambda clips, _: clips, message) for split, arguments, message in (
+        (splits.train_subset, {"n_speakers": 0}, "n_speakers=0"),
+        (splits.train_subset, {"clip_fraction": 2}, "clip_fraction=2"),
+        (splits.speaker_normalized, {"enrollment": {}}, "no clip"),
+        (splits.speaker_normalized, {"enrollment": {"calm": 9}}, r"enrollment\['calm'\]=9 .* 1 and 8"),
+        (splits.cross_corpus, {"norm_by": "gender"}, "'gender'"),
+        (splits.size_matched, {"disjoint": "sentences"}, "'sentences'"),
+        (splits.train_speakers, {"n_speakers": 0}, "n_speakers=0"),
+        (splits.enroll_test_speakers, {"split": splits.speaker_independent, "max_clips": 0}, "max_clips=0"),
+        (splits.random_split, {"seed": -1}, "[Ss]eed"))),
+    (partial(splits.size_matched, disjoint="repetitions"), lambda clips, _: clips.assign(intensity=None),
+     "1440 of 1440 clips have no intensity"),
 ])
 def test_splits_reject_clips_that_cannot_be_split(clips, corpora, split, change, message):
     with pytest.raises(ValueError, match=message):

@@ -87,6 +87,13 @@ def test_stream_rejects_invalid_arguments(arguments, message):
         Stream(**{"sr": SR} | arguments)
 
 
+def test_feed_rejects_another_number_of_channels():
+    stream = Stream(SR, "mfcc")
+    stream.feed(np.zeros((100, 2)))
+    with pytest.raises(ValueError, match="1 channels, earlier ones 2"):
+        stream.feed(np.zeros(100))
+
+
 def test_predict_stream_command_prints_a_json_line_per_window(run_cli, tmp_path, speech):
     path = tmp_path / "long.wav"
     soundfile.write(path, np.tile(speech, 3), SR)

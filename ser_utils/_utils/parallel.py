@@ -76,7 +76,8 @@ def _connect(scheduler):
     try:
         from dask.distributed import Client
     except ImportError as error:
-        raise ValueError("--scheduler needs Dask, which is not installed; pip install distributed") from error
+        raise ValueError("scheduler (--scheduler) needs Dask, which is not installed; pip install distributed"
+                         ) from error
     try:
         return Client(scheduler, timeout=CONNECT_TIMEOUT)
     except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ import json
 import time
 import warnings
 import zlib
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from ser_utils.models.linear import balance_corpora
 from ser_utils.models.registry import MODELS, get_model
 
 RESULTS_VERSION = 1  # part of the cache key; to be increased when a change of this package changes results
+SUBSETS = ("validation", "test")
 VERSIONED_PACKAGES = ("tensorflow", "keras", "scikit-learn", "numpy", "scipy", "librosa")  # that affect results
 
 
@@ -98,7 +100,7 @@ def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(
     Raises
     ------
     ValueError
-        If a model, a split, a fold or the subset does not exist, or the target has fewer than two classes.
+        If a model, a split, a fold, the target or the subset does not exist, or the target has fewer than two classes.
 
     See Also
     --------
@@ -113,7 +115,8 @@ def plan_runs(models, splits=("speaker-independent",), target="emotion", seeds=(
     clips = load_features().clips if clips is None else clips
     classes = get_classes(clips, target)
     if len(classes) < 2:
-        raise ValueError(f"{len(classes)} classes of {target} are too few; add clips or choose another --target")
+        raise ValueError(f"{len(classes)} classes of {target} are too few; add clips or choose another target "
+                         "(--target)")
     for model in models:
         get_model(model)
     runs = [Run(model, split, target, seed, fold, subset) for split in splits
@@ -126,13 +129,16 @@ def _plan_folds(split, target, seeds, folds, subset, clips):
     """List pairs of seed and fold of one split."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown; choose one of {', '.join(SPLITS)}")
-    available = [fold.fold for fold in SPLITS[split](clips, target) if len(getattr(fold, subset))]
-    if not available:
-        remedy = "it is for model selection: leave out --test" if subset == "test" else "add --test"
+    if subset not in SUBSETS:
+        raise ValueError(f"subset={subset!r} is unknown; choose one of {', '.join(SUBSETS)}")
+    fold_numbers = [fold.fold for fold in SPLITS[split](clips, target) if len(getattr(fold, subset))]
+    if not fold_numbers:
+        remedy = ('it is for model selection: choose subset="validation" (leave out --test)' if subset == "test" else
+                  'choose subset="test" (--test)')
         raise ValueError(f"split {split} has no {subset} set; {remedy}")
-    if missing := set(folds or ()) - set(available):
-        raise ValueError(f"fold {min(missing)} of {split} does not exist; choose from {available}")
-    return [(seed, fold) for seed in seeds for fold in available if not folds or fold in folds]
+    if missing := set(folds or ()) - set(fold_numbers):
+        raise ValueError(f"fold {min(missing)} of {split} does not exist; choose from {fold_numbers}")
+    return [(seed, fold) for seed in seeds for fold in fold_numbers if not folds or fold in folds]
 
 
 def package_versions():
@@ -167,6 +173,18 @@ def cache_key(model, data):
     -------
     str
         Hash of 12 hexadecimal digits.
+
+    Raises
+    ------
+    ValueError
+        If the model is unknown or cannot be imported.
+
+    Examples
+    --------
+    >>> data = load_features()
+    >>> keys = [cache_key(model, data) for model in ("svm", "svm", "cnn")]
+    >>> len(keys[0]), keys[0] == keys[1], keys[0] == keys[2]
+    (12, True, False)
     """
     spec = get_model(model)
     text = f"{RESULTS_VERSION} {data.digest} {spec.settings} {package_versions()}"
@@ -175,7 +193,7 @@ def cache_key(model, data):
     for name in spec.input_type.split("+"):
         for values in data.extra.get(name, ()):
             digest.update(values.tobytes())
-    if ":" in model:
+    if spec.source:
         digest.update(Path(spec.source).read_bytes())
     return digest.hexdigest()
 
@@ -257,6 +275,14 @@ def execute_run(run, data):
     history : dict
         Training history; see `fit_predict`.
 
+    Raises
+    ------
+    ValueError
+        If the model or the target is unknown, the features of the model are missing, or the training set has fewer
+        clips than the model needs.
+    KeyError, IndexError
+        If there is no such split or fold; `plan_runs` checks both.
+
     Examples
     --------
     >>> predictions, history = execute_run(Run("chance", "speaker-independent", "emotion", 0, 0), load_features())
@@ -265,40 +291,62 @@ def execute_run(run, data):
     >>> predictions[["p_neutral", "p_calm"]].iloc[0].tolist()  # RAVDESS has half as many neutral clips as calm ones
     [0.06667, 0.13333]
     """
-    spec = get_model(run.model)
+    spec, clips = get_model(run.model), data.clips
     estimator = spec.build(run.seed)
     if isinstance(estimator, SequenceClassifier):
         use_single_thread()
-    folds = SPLITS[run.split](data.clips, run.target, seed=run.seed)
+    folds, y = SPLITS[run.split](clips, run.target, seed=run.seed), get_labels(clips, run.target)
     split = folds[run.fold]
-    train_index, eval_index = ((split.train, split.validation) if run.subset == "validation" else
-                               (np.sort(np.concatenate([split.train, split.validation])), split.test))
-    X = data.get_input(spec.input_type)
-    y, fit_params, prepare = get_labels(data.clips, run.target), {}, None
-    if spec.uses_metadata:
-        fit_params = {"sample_weight": balance_corpora(data.clips["corpus"].iloc[train_index], y[train_index]),
-                      "speakers": data.clips["speaker"].iloc[train_index].to_numpy()}
+    train_index, eval_index = _select_rows(split, run.subset)
+    _check_class_counts(run, y[train_index])
+    X, prepare = data.get_input(spec.input_type), None
     if split.norm_index is not None and hasattr(estimator, "adapt"):
-        groups, enrolled = data.clips[split.norm_by].to_numpy(), np.asarray(split.norm_index)
-
-        def prepare(fitted, X_eval):
-            return fitted.adapt(X_eval, groups[eval_index], [X[row] for row in enrolled], groups[enrolled])
+        prepare = _get_adaptation(X, split, clips, eval_index)
     elif split.norm_index is not None:
-        X = speaker_normalize(X, data.clips[split.norm_by].to_numpy(), split.norm_index, train_index)
-    probabilities, history = fit_predict(estimator, X, y, train_index, eval_index, fit_params=fit_params,
-                                         track_validation=run.subset == "validation", prepare=prepare)
-    # the classes of all folds, so that their tables have the same columns
-    rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
+        X = speaker_normalize(X, clips[split.norm_by].to_numpy(), split.norm_index, train_index)
+    probabilities, history = fit_predict(
+        estimator, X, y, train_index, eval_index, track_validation=run.subset == "validation",
+        fit_params=_get_metadata(clips, y, train_index) if spec.uses_metadata else None, prepare=prepare)
     probabilities = pd.DataFrame(probabilities, columns=estimator.classes_).reindex(
-        columns=get_classes(data.clips.iloc[rows], run.target), fill_value=0.0)
+        columns=_get_classes_of_folds(folds, clips, run.target), fill_value=0.0)
     if run.split in MULTI_CORPUS_SPLITS:
         probabilities = restrict_to_common_classes(probabilities, estimator.classes_, y[eval_index],
-                                                   data.clips["corpus"].to_numpy()[eval_index])
+                                                   clips["corpus"].to_numpy()[eval_index])
         # To save space; significant digits, because the restriction to few classes scales up small values
         probabilities = probabilities.map(lambda value: float(f"{value:.3g}"))
     else:
         probabilities = probabilities.round(5)
-    return build_predictions_table(run, data.clips, train_index, eval_index, probabilities), history
+    return build_predictions_table(run, clips, train_index, eval_index, probabilities), history
+
+
+def _select_rows(split, subset):
+    """Return the rows to fit and to predict; for the test set, those of the validation set are fitted as well."""
+    if subset == "validation":
+        return split.train, split.validation
+    return np.sort(np.concatenate([split.train, split.validation])), split.test
+
+
+def _get_metadata(clips, y, train_index):
+    """Return the arguments of `fit` for models with `uses_metadata`."""
+    rows = clips.iloc[train_index]
+    return {"sample_weight": balance_corpora(rows["corpus"], y[train_index]), "speakers": rows["speaker"].to_numpy()}
+
+
+def _get_adaptation(X, split, clips, eval_index):
+    """Return a function of a fitted estimator and its input that adapts the input to the enrollment clips."""
+    groups, enrollment_index = clips[split.norm_by].to_numpy(), np.asarray(split.norm_index)
+    return partial(_adapt, groups=groups[eval_index], enrollment_X=[X[row] for row in enrollment_index],
+                   enrollment_groups=groups[enrollment_index])
+
+
+def _adapt(estimator, X, groups, enrollment_X, enrollment_groups):
+    return estimator.adapt(X, groups, enrollment_X, enrollment_groups)
+
+
+def _get_classes_of_folds(folds, clips, target):
+    """Return the classes of all folds, so that the tables of their predictions have the same columns."""
+    rows = np.unique(np.concatenate([rows for fold in folds for rows in (fold.train, fold.validation, fold.test)]))
+    return get_classes(clips.iloc[rows], target)
 
 
 def restrict_to_common_classes(probabilities, train_classes, labels, corpora):
@@ -357,16 +405,69 @@ def build_predictions_table(run, clips, train_index, rows, probabilities):
     pd.DataFrame
         Predictions table. `train_corpus` is "multiple" if the model was trained on several corpora.
     """
-    test_clips, train_corpora = clips.iloc[rows].reset_index(drop=True), clips["corpus"].iloc[train_index].unique()
-    is_multi = run.split in MULTI_CORPUS_SPLITS
-    joined = "-".join(clips["corpus"].unique())
-    is_single = len(train_corpora) == 1 and not run.split.startswith("train-")  # the same in all folds
-    keys = {"model": run.model, "split": run.split,
-            "train_corpus": joined if not is_multi else train_corpora[0] if is_single else "multiple",
-            "test_corpus": test_clips["corpus"] if is_multi else joined, "target": run.target, "seed": run.seed,
-            "fold": run.fold, "clip": test_clips["clip"], "speaker": test_clips["speaker"],
-            "label": get_labels(test_clips, run.target)}
+    test_clips = clips.iloc[rows].reset_index(drop=True)
+    test_corpus = test_clips["corpus"] if run.split in MULTI_CORPUS_SPLITS else _join_corpora(clips)
+    keys = {"model": run.model, "split": run.split, "train_corpus": _name_train_corpus(run.split, clips, train_index),
+            "test_corpus": test_corpus, "target": run.target, "seed": run.seed, "fold": run.fold,
+            "clip": test_clips["clip"], "speaker": test_clips["speaker"], "label": get_labels(test_clips, run.target)}
     return pd.DataFrame(keys).join(probabilities.add_prefix("p_"))
+
+
+def _join_corpora(clips):
+    return "-".join(clips["corpus"].unique())
+
+
+def _name_train_corpus(split, clips, train_index):
+    if split not in MULTI_CORPUS_SPLITS:
+        return _join_corpora(clips)
+    corpora = clips["corpus"].iloc[train_index].unique()
+    if len(corpora) > 1 or split.startswith("train-"):  # in a learning curve, the name is the same in all folds
+        return "multiple"
+    return corpora[0]
+
+
+def check_training_sets(runs, clips):
+    """Check that the training set of each run is large enough for its model (`ModelSpec.min_clips`).
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs to check.
+    clips : pd.DataFrame
+        Clips table of the experiment.
+
+    Raises
+    ------
+    ValueError
+        If a training set is too small.
+
+    Examples
+    --------
+    >>> clips = load_features().clips.groupby(["speaker", "emotion"]).head(1)
+    >>> check_training_sets(plan_runs(["svm", "mlp"], clips=clips), clips)
+    >>> clips = clips[clips["speaker"] < "06"]
+    >>> check_training_sets(plan_runs(["svm", "mlp"], clips=clips), clips)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: svm needs 5 training clips of at least one class, but fold 0 of speaker-independent has 3 of ...
+    """
+    folds: dict[tuple, list] = {}
+    for run in runs:
+        if get_model(run.model).min_clips > 1:
+            key = run.split, run.target, run.seed
+            if key not in folds:
+                folds[key] = SPLITS[run.split](clips, run.target, seed=run.seed)
+            train_index, _ = _select_rows(folds[key][run.fold], run.subset)
+            _check_class_counts(run, get_labels(clips, run.target)[train_index])
+
+
+def _check_class_counts(run, train_labels):
+    min_clips, counts = get_model(run.model).min_clips, Counter(train_labels)
+    name, n_clips = max(counts.items(), key=lambda item: item[1], default=("any class", 0))
+    if n_clips < min_clips:
+        raise ValueError(
+            f"{run.model} needs {min_clips} training clips of at least one class, but fold {run.fold} of {run.split} "
+            f"has {n_clips} of {name}, the most frequent class; add clips of each class, or choose another model "
+            "(--model), such as sklearn.linear_model:LogisticRegression")
 
 
 def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n_jobs=-1, scheduler=None,
@@ -400,6 +501,9 @@ def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n
     ------
     RunError
         If a model raises an error.
+    ValueError
+        If a model is unknown, a training set is too small for its model, or the Dask scheduler or one of its workers
+        cannot be used.
 
     See Also
     --------
@@ -422,6 +526,7 @@ def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n
     folder.mkdir(parents=True, exist_ok=True)
     results_by_run = {run: _load_run(stem) for run, stem in stems.items()}
     missing_runs = [run for run in runs if results_by_run[run] is None]
+    check_training_sets(missing_runs, data.clips)
     results = parallel_map(partial(_execute, features=source), missing_runs, desc="runs", unit="run", ordered=False,
                            n_jobs=n_jobs, scheduler=scheduler, progress=progress, n_done=len(runs) - len(missing_runs),
                            environment=partial(_worker_fingerprint, sorted(keys), source))

@@ -268,10 +268,10 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
 def _check_result(predictions):
     """Raise a ValueError if the rows belong to several results; train_corpus and test_corpus may differ."""
     for column in ("model", "split", "target"):
-        if column in predictions and predictions[column].nunique() > 1:
-            names = ", ".join(map(str, predictions[column].unique()))
-            raise ValueError(f"the rows have several values of {column} ({names}), which would be pooled; select the "
-                             "rows of one")
+        names = list(predictions[column].unique()) if column in predictions else []
+        if len(names) > 1:
+            raise ValueError(f"the rows have {len(names)} values of {column} ({', '.join(map(str, names))}), which "
+                             "would be pooled; select the rows of one")
 
 
 def _get_tail(level):
@@ -328,8 +328,8 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     for name, rows in ((model, first), (baseline, second)):
         if rows.empty:
             names = ", ".join(predictions["model"].unique()) or "no model"
-            raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run, or "
-                             "select rows of both")
+            raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run, "
+                             "and select the rows of both")
         _check_result(rows)
     if set(first["speaker"]) != set(second["speaker"]):
         raise ValueError(f"{model} and {baseline} were tested on different speakers; select rows of one split")

@@ -75,7 +75,8 @@ def published_runs(data):
     corpus = corpus_name(data.clips)
     path = RESULTS / corpus / "experiments.csv"
     if not path.is_file():
-        raise ValueError(f"corpus {corpus} has no published results to reproduce; name models with --model")
+        raise ValueError(f"corpus {corpus} has no published results to reproduce; plan the runs with "
+                         "experiment.plan_runs (--model)")
     runs = []
     for row in pd.read_csv(path, dtype=str).itertuples():
         models = row.models.split()
@@ -119,12 +120,13 @@ def require_committed(results):
         return
     if not _git("rev-parse", "HEAD"):
         raise UncommittedError(
-            f"{results} needs a commit, but {ROOT} is not a git repository; choose another --results")
+            f"{results} needs a commit, but {ROOT} is not a git repository; choose another results folder (--results)")
     changed = [file for line in _git("status", "--porcelain").splitlines()
                if not (file := line[3:]).startswith(f"{RESULTS.name}/")]
     if changed:
         raise UncommittedError(f"{results} needs a commit, and {len(changed)} changed files are not committed "
-                               f"({', '.join(changed[:3])}); commit them or choose another --results")
+                               f"({', '.join(changed[:3])}); commit them or choose another results "
+                               "folder (--results)")
 
 
 def evaluate_test(runs, features, results, cache_dir="build/runs", *, n_jobs=-1, scheduler=None, progress=True):
@@ -159,6 +161,11 @@ def evaluate_test(runs, features, results, cache_dir="build/runs", *, n_jobs=-1,
     ------
     UncommittedError
         If `results` lies below `RESULTS` and the working tree has uncommitted changes.
+    RunError
+        If a model raises an error.
+    ValueError
+        If a model is unknown, a training set is too small for its model, or the Dask scheduler or one of its workers
+        cannot be used.
 
     See Also
     --------
@@ -170,6 +177,7 @@ def evaluate_test(runs, features, results, cache_dir="build/runs", *, n_jobs=-1,
     folder, data = Path(results), load_features(features)
     require_committed(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    experiment.check_training_sets(runs, data.clips)  # before the access is logged
     log = log_test_access(folder, runs, data)
     predictions, histories = experiment.run_experiment(runs, features, cache_dir, n_jobs=n_jobs, scheduler=scheduler,
                                                        progress=progress)
@@ -356,8 +364,8 @@ def load_predictions(results="ravdess", target="emotion"):
             remedy = "restore it with git checkout or evaluate again"
             raise IntegrityError(f"{path}: damaged ({error}); {remedy}") from error
     if not parts:
-        raise FileNotFoundError(f"no predictions_{target}.csv.gz in {folder}; create it with ser evaluate --test "
-                                "--results")
+        raise FileNotFoundError(f"no predictions_{target}.csv.gz in {folder}; create it with evaluate_test (ser "
+                                "evaluate --test --results)")
     return pd.concat(parts, ignore_index=True)
 
 

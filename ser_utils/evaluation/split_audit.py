@@ -264,7 +264,8 @@ def read_recordings(clips, *, n_jobs=-1, progress=True):
     readable = clips.loc[is_readable, COLUMNS].reset_index(drop=True)
     _require_subsets(readable if len(readable) else clips.assign(subset=None), "readable recording")
     readable = readable.join(pd.DataFrame([info for info in infos if isinstance(info, dict)]))
-    note = Finding("note", f"{len(errors)} recordings cannot be read and were left out", errors)
+    count = _format_count(len(errors), "recording", "recordings")
+    note = Finding("note", f"{count} left out, because reading failed", errors)
     return readable, [note] if len(errors) else []
 
 
@@ -285,16 +286,18 @@ def find_shared_speakers(clips):
     --------
     >>> clips = pd.DataFrame({"file": ["a.wav", "b.wav"], "speaker": ["01", "01"], "subset": ["train", "test"]})
     >>> [finding.message for finding in find_shared_speakers(clips)]
-    ['1 of 1 test speakers are also in the train set']
+    ['1 of 1 test speakers is also in the train set']
     """
     findings = []
     if n_unknown := clips["speaker"].isna().sum():
-        findings.append(Finding("note", f"{n_unknown} clips have no speaker, so overlap is not detected; add it"))
+        count = _format_count(n_unknown, "clip has", "clips have")
+        findings.append(Finding("note", f"{count} no speaker, so overlap is not detected; add it"))
     test_speakers = set(clips.loc[clips["subset"] == "test", "speaker"].dropna())
     for subset in ("train", "validation"):
         if shared_speakers := test_speakers & set(clips.loc[clips["subset"] == subset, "speaker"]):
             rows = clips[clips["speaker"].isin(shared_speakers) & clips["subset"].isin((subset, "test"))]
-            message = f"{len(shared_speakers)} of {len(test_speakers)} test speakers are also in the {subset} set"
+            message = (f"{len(shared_speakers)} of {len(test_speakers)} test speakers "
+                       f"{'is' if len(shared_speakers) == 1 else 'are'} also in the {subset} set")
             findings.append(Finding("leak", message, _count(rows, "speaker")))
     return findings
 
@@ -362,7 +365,8 @@ def find_duplicates(recordings):
         Findings; empty if there are none.
     """
     is_short = recordings["duration"] < MIN_DURATION
-    note = f"of {is_short.sum()} clips shorter than {MIN_DURATION} s, only exact copies are detected"
+    count = _format_count(is_short.sum(), "clip", "clips")
+    note = f"of {count} shorter than {MIN_DURATION} s, only exact copies are detected"
     findings = [Finding("note", note)] if is_short.any() else []
     test = recordings[recordings["subset"] == "test"]
     for subset in ("train", "validation"):
@@ -373,8 +377,9 @@ def find_duplicates(recordings):
         pairs = pd.DataFrame([*zip(exact["file"], exact["file_other"], [1.0] * len(exact), strict=True), *similar],
                              columns=["test", subset, "similarity"])
         if len(pairs):
-            findings.append(Finding("leak", f"{pairs['test'].nunique()} test recordings are also in the {subset} set, "
-                                            f"{exact['file'].nunique()} of them with identical samples", pairs))
+            count = _format_count(pairs["test"].nunique(), "test recording is", "test recordings are")
+            message = f"{count} also in the {subset} set, {exact['file'].nunique()} with identical samples"
+            findings.append(Finding("leak", message, pairs))
     return findings
 
 
@@ -448,13 +453,14 @@ def format_report(clips, findings, n_rows=5):
     --------
     >>> clips = pd.DataFrame({"file": ["a.wav", "b.wav"], "subset": ["train", "test"], "speaker": ["01", "02"]})
     >>> print(format_report(clips, []))
-    train: 1 clips of 1 speakers
-    test: 1 clips of 1 speakers
+    train: 1 clip of 1 speaker
+    test: 1 clip of 1 speaker
     <BLANKLINE>
     Verdict: no leakage found; no test speaker and no test recording was detected in the other subsets.
     """
     sizes = clips.groupby("subset", sort=False).agg(clips=("file", "size"), speakers=("speaker", "nunique"))
-    lines = [f"{subset}: {n_clips} clips" + f" of {n_speakers} speakers" * bool(n_speakers)
+    lines = [f"{subset}: {_format_count(n_clips, 'clip', 'clips')}"
+             + f" of {_format_count(n_speakers, 'speaker', 'speakers')}" * bool(n_speakers)
              for subset, n_clips, n_speakers in sizes.itertuples()]
     for finding in findings:
         lines += ["", f"{finding.severity.upper()}: {finding.message}."]
@@ -462,6 +468,10 @@ def format_report(clips, findings, n_rows=5):
             lines += ["  " + line for line in finding.rows.head(n_rows).to_string().splitlines()]
             lines += [f"  ... and {len(finding.rows) - n_rows} more"] * (len(finding.rows) > n_rows)
     return "\n".join([*lines, "", f"Verdict: {verdict(findings)}"])
+
+
+def _format_count(n, singular, plural):
+    return f"{n} {singular if n == 1 else plural}"
 
 
 def verdict(findings):

@@ -280,8 +280,8 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     Raises
     ------
     ValueError
-        If the target is unknown, a clip has no speaker, there are fewer than three speakers, or `enrollment` is empty
-        or asks a speaker for more clips than there are.
+        If the target is unknown, a clip has no speaker, there are fewer than three speakers, or `enrollment` selects no
+        clip, or more clips of an emotion than a speaker has.
 
     Examples
     --------
@@ -306,15 +306,14 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
 
 
 def _check_enrollment(clips, enrollment):
-    if not enrollment:
-        raise ValueError("enrollment is empty; pass the number of clips of one emotion at least, such as {'neutral': 2}")
+    if not clips["emotion"].isin(list(enrollment)).any():
+        raise ValueError(f"enrollment={enrollment!r} selects no clip; name an emotion that occurs, such as "
+                         "{'neutral': 2}")
     for emotion, n in enrollment.items():
-        if n < 1:
-            raise ValueError(f"enrollment[{emotion!r}]={n} must be positive; leave the emotion out for no clips")
-        n_clips = (clips["emotion"] == emotion).groupby(clips["speaker"]).sum()
-        if n_clips.min() < n:
-            raise ValueError(f"speaker {n_clips.idxmin()} has {n_clips.min()} clips of {emotion}, fewer than "
-                             f"enrollment[{emotion!r}]={n}; reduce it, or leave out this speaker")
+        n_clips = clips[clips["emotion"] == emotion].groupby("speaker").size()
+        if n < 1 or (n_clips < n).any():
+            raise ValueError(f"enrollment[{emotion!r}]={n} must lie between 1 and {n_clips.min()}, the fewest clips of "
+                             "this emotion that a speaker has; change it")
 
 
 def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fraction=1.0):
@@ -371,8 +370,9 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
 def nested_cv(clips, target="emotion", seed=0):
     """Split for model selection by nested cross-validation: one fold per pair of the groups of test speakers.
 
-    Nested cross-validation [1]_ selects and scores a configuration on different speakers. Models are trained on the other groups and predict both groups of the pair. The configuration for outer fold k is
-    selected on the pairs that contain k, scored on the other group of the pair, so no test speaker of fold k is used.
+    Models are trained on the other groups and predict both groups of the pair. As in [1]_, the configuration for outer
+    fold k is selected on the pairs that contain k, scored on the other group of the pair, so no test speaker of fold k
+    is used.
 
     Parameters
     ----------
@@ -415,8 +415,8 @@ def nested_cv(clips, target="emotion", seed=0):
 def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     """Split into one fold per training corpus; all other corpora are tested.
 
-    The protocol is that of [1]_. A corpus is tested on the classes it has in common with the training corpus. There is no validation set: everything
-    is selected within the training corpus.
+    The protocol is that of [1]_. A corpus is tested on the classes it has in common with the training corpus. There is
+    no validation set: everything is selected within the training corpus.
 
     Parameters
     ----------

@@ -125,9 +125,9 @@ class FeatureSet:
         extra_features.check_names(names)
         corpora = self.clips["corpus"].unique()
         dataset = corpora[0] if len(corpora) == 1 and corpora[0] in datasets.DATASETS else "NAME"
-        raise ValueError(f"features {name!r} of {', '.join(corpora)} are missing; extract them with: ser extract "
-                         f"FOLDER --dataset {dataset} --features {' '.join(names)} --out DIR, where DIR is the folder "
-                         "of these features")
+        raise ValueError(f"features {name!r} of {', '.join(corpora)} are missing; add them with extract_extra_features "
+                         f"(ser extract FOLDER --dataset {dataset} --features {' '.join(names)} --out DIR, where DIR "
+                         "is the folder of these features)")
 
 
 def extract_features(folder, out, dataset="ravdess", config=spectral.FeatureConfig(), *, f0=True, n_jobs=-1,
@@ -350,7 +350,7 @@ def load_features(folder=RAVDESS_FEATURES):
             raise ValueError("the list of folders is empty; pass one at least, or None for the RAVDESS features")
         return _concat([load_features(one) for one in folder])
     folder = Path(folder or RAVDESS_FEATURES)
-    command = f"ser extract RECORDINGS --out {folder}"
+    command = f"extract_features (ser extract RECORDINGS --out {folder})"
     remedy = "restore it with git checkout" if folder == RAVDESS_FEATURES else f"extract the features with {command}"
     if missing := [name for name in (files.CHECKSUM_FILE, *FILES) if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no features ({missing[0]} is missing); {remedy}")

@@ -66,9 +66,10 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
     Parameters
     ----------
     source : str, Path or np.ndarray [shape=(n,) or (n, n_channels)]
-        A file that libsndfile reads, 0.3 s to one hour, or samples.
+        A file that libsndfile reads, 0.3 s to one hour, or samples: floating-point with a full scale of 1, or integers,
+        which `check_samples` divides by the full scale of their type.
     sr : int, optional
-        Sampling rate of the samples in Hz; not used for a file.
+        Sampling rate of the samples in Hz; required for samples, not used for a file.
     speaker_stats : np.ndarray, optional
         Reference statistics of the speaker from `enroll_speaker` with the same model, for speaker adaptation.
     model : {"whisper", "mfcc"}, default "whisper"
@@ -87,9 +88,11 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
     Raises
     ------
     AudioError
-        If the recording cannot be used.
+        If the recording cannot be opened or decoded, is empty, truncated or longer than one hour, or contains NaN,
+        infinite or implausibly large samples.
     ValueError
-        If samples lack a sampling rate, have another shape or are not finite, or the model is unknown.
+        If `check_samples` rejects the samples or their sampling rate, the statistics are not those of the model, or the
+        model is unknown.
     IntegrityError
         If a model file is missing or altered.
 
@@ -142,7 +145,7 @@ def enroll_speaker(recordings, model="whisper"):
     Parameters
     ----------
     recordings : list of tuple (y, sr)
-        Samples and sampling rate in Hz of each recording.
+        Samples, as for `predict`, and sampling rate in Hz of each recording.
     model : {"whisper", "mfcc"}, default "whisper"
         Deployed model that will use the statistics.
 
@@ -155,7 +158,8 @@ def enroll_speaker(recordings, model="whisper"):
     Raises
     ------
     ValueError
-        If no recording contains speech, samples are not valid, or the model is unknown.
+        If a recording is not a pair, `check_samples` rejects its samples or sampling rate, no recording contains
+        speech, or the model is unknown.
 
     See Also
     --------
@@ -171,6 +175,11 @@ def enroll_speaker(recordings, model="whisper"):
     Traceback (most recent call last):
     ValueError: these recordings contain no speech; record a neutral sentence
     """
+    recordings = list(recordings)
+    for row, recording in enumerate(recordings):
+        if not isinstance(recording, tuple | list) or len(recording) != 2:
+            raise ValueError(f"recordings[{row}] is not a pair (y, sr); pass samples and sampling rate, as audio.read "
+                             "returns them")
     blocks = (_normalize_input(block, rate) for y, sr in recordings for _, block, rate in _split_segments(y, sr))
     speech = [audio.trim(y) for y in blocks if _peak(y) >= MIN_PEAK]
     if not speech:
@@ -217,9 +226,9 @@ def check_samples(y, sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,) or (n, n_channels)]
-        Samples of any numeric type.
+        Samples: floating-point with a full scale of 1, or integers, which are divided by the full scale of their type.
     sr : int
-        Sampling rate in Hz.
+        Sampling rate in Hz, from 100 to 1,000,000.
 
     Returns
     -------
@@ -229,7 +238,8 @@ def check_samples(y, sr):
     Raises
     ------
     ValueError
-        If the sampling rate, type, shape or values are not valid.
+        If the sampling rate is missing or out of range, or the samples are none, not real numbers, of more than two
+        dimensions, of more channels than samples, NaN, infinite or beyond 1e30.
 
     Examples
     --------
@@ -238,10 +248,11 @@ def check_samples(y, sr):
     """
     if not isinstance(sr, int | float | np.number) or not 100 <= sr <= 1e6:
         raise ValueError(f"sr={sr!r} is not a sampling rate; pass that of the samples, in Hz")
-    y = np.asarray(y)
-    y = y[:, None] if y.ndim == 1 else y
+    samples = np.asarray(y)
+    y = samples[:, None] if samples.ndim == 1 else samples
     if y.dtype.kind not in "fiu" or y.ndim != 2 or not y.size or y.shape[1] > y.shape[0]:
-        raise ValueError(f"samples are {y.dtype} of shape {y.shape}; pass numbers, (n,) or (n, n_channels)")
+        raise ValueError(f"samples are {y.dtype} of shape {samples.shape}; pass at least one number, of shape (n,) or "
+                         "(n, n_channels) with n >= n_channels")
     if y.dtype.kind != "f":
         y = y / 2.0 ** (8 * y.dtype.itemsize - 1) - (y.dtype.kind == "u")
     y = y.astype(np.float32)

@@ -40,7 +40,8 @@ class Stream:
     Raises
     ------
     ValueError
-        If the sampling rate, the durations, the model or the statistics are not valid.
+        If the sampling rate does not lie between 100 and 1,000,000 Hz, a duration is out of range, the model is
+        unknown, or the statistics are not those of the model.
     IntegrityError
         If a model file is missing or altered.
 
@@ -77,7 +78,8 @@ class Stream:
         Parameters
         ----------
         samples : np.ndarray [shape=(n,) or (n, n_channels)]
-            The next samples, in blocks of any length of at least n_channels.
+            The next samples, floating-point with a full scale of 1, or integers, in blocks of any length of at least
+            n_channels; none adds nothing.
 
         Returns
         -------
@@ -87,11 +89,24 @@ class Stream:
         Raises
         ------
         ValueError
-            If the samples are not valid.
+            If the samples are not real numbers, of more than two dimensions, of more channels than samples or of
+            another number of channels than before, NaN, infinite or beyond 1e30.
+
+        Examples
+        --------
+        >>> stream = Stream(sr=16000, window=1)
+        >>> for _ in range(3):  # windows end at 1 s and 1.5 s
+        ...     print([(window["start"], window["abstention"]) for window in stream.feed(np.zeros(8000))])
+        []
+        [(0.0, 'silence')]
+        [(0.5, 'silence')]
         """
         if not np.size(samples):
             return []
         block = predictor.check_samples(samples, self.sr)
+        if self._buffer is not None and block.shape[1] != self._buffer.shape[1]:
+            raise ValueError(f"samples have {block.shape[1]} channels, earlier ones {self._buffer.shape[1]}; use a "
+                             "stream for each number of channels")
         self._buffer = block if self._buffer is None else np.concatenate([self._buffer, block])
         windows = []
         while len(self._buffer) >= self._size:
@@ -177,7 +192,12 @@ def predict_stream(path, model="whisper", speaker_stats=None):
     Raises
     ------
     AudioError
-        If the recording cannot be used.
+        If the recording cannot be opened or decoded, is empty or truncated, or contains NaN, infinite or implausibly
+        large samples.
+    ValueError
+        If the model is unknown, or the statistics are not those of the model.
+    IntegrityError
+        If a model file is missing or altered.
 
     See Also
     --------

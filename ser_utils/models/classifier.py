@@ -44,16 +44,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     network : str or callable, default "cnn"
-        A function of `ser_utils.models.networks` by name ("mlp", "lstm", "cnn", "tdnn", "crnn", "cnn_attention",
-        "whisper_attention" or "original_cnn"), or any ``f(n_mfcc, n_classes, **network_kwargs) -> keras.Model`` with
-        two inputs: padded sequences and their mask.
+        A key of `ser_utils.models.networks.NETWORKS`, or any ``f(n_mfcc, n_classes, **network_kwargs) -> keras.Model``
+        with two inputs: padded sequences and their mask.
     network_kwargs : dict, optional
         Further arguments of the network, such as ``{"width": 64}``.
     n_mfcc : int, optional
         Number of leading coefficients the network uses; all by default. Augmentation always acts on all.
     crop_frames : int, default 192
-        Length of training examples, in frames: a multiple of 8 for the networks named above. Each epoch takes a random
-        crop of longer clips and pads shorter ones; prediction uses whole clips.
+        Length of training examples, in frames: a multiple of 8 for the networks of `NETWORKS`. Each epoch takes a
+        random crop of longer clips and pads shorter ones; prediction uses whole clips.
     epochs : int, default 40
         Fixed number of epochs; there is no early stopping.
     max_steps : int, optional

@@ -21,6 +21,7 @@ from ser_utils.models.linear import AdaptiveLogisticRegression, whisper_logreg
 
 N_MFCC = 40  # of 64; all 64 lower the validation UAR of SVM and CNN by two points
 AUGMENT = Augment(max_log_tempo=0.15, max_log_warp=0.15, max_mask_frames=15, mixup_alpha=0.2)
+N_CALIBRATION_FOLDS = 5  # of CalibratedClassifierCV by default
 MAX_STEPS = 5000  # RAVDESS takes at most 4500; the limit reduces the epochs on larger corpora
 TTA_WARPS = (-0.12, -0.06, 0.0, 0.06, 0.12)
 # Models with a pretrained encoder
@@ -69,8 +70,10 @@ class ModelSpec:
         as "egemaps" (`FeatureSet.get_input`).
     uses_metadata : bool, default False
         Whether `fit` is called with `speakers` and, as `sample_weight`, the weights of `balance_corpora`.
-    source : str, optional
-        Python file that defines the classifier; by default that of the registry.
+    source : str, default ""
+        Python file of a classifier from outside this package.
+    min_clips : int, default 1
+        Number of training clips that the most frequent class must have.
 
     Examples
     --------
@@ -87,7 +90,8 @@ class ModelSpec:
     factory: Callable
     input_type: str = "sequences"
     uses_metadata: bool = False
-    source: str = __file__
+    source: str = ""
+    min_clips: int = 1
 
     @property
     def settings(self):
@@ -143,8 +147,9 @@ def get_model(name):
     Traceback (most recent call last):
     ValueError: model 'nonsense' is unknown; choose one of chance, svm, ...
     """
-    if name in MODELS | ABLATIONS:
-        return (MODELS | ABLATIONS)[name]
+    for models in (MODELS, ABLATIONS):
+        if name in models:
+            return models[name]
     if ":" not in name:
         raise ValueError(f"model {name!r} is unknown; choose one of {', '.join(MODELS)}, or package.module:Estimator")
     estimator, source = _import_estimator(name)
@@ -160,7 +165,7 @@ def _import_estimator(name):
         module = importlib.import_module(module_name)
         estimator = getattr(module, attribute)
         estimator = estimator() if callable(estimator) else estimator
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"model {name!r} cannot be imported or created without arguments ({error}); add its folder "
                          "to PYTHONPATH, or name a function that returns the estimator") from error
     if not all(hasattr(estimator, method) for method in ("fit", "get_params", "predict_proba")):
@@ -172,7 +177,7 @@ def _import_estimator(name):
 def _svc(C, gamma, calibration="temperature"):
     """Balanced RBF-kernel SVM with probabilities; gamma times the number of features is comparable between inputs."""
     svc = SVC(C=C, gamma=gamma, class_weight="balanced")
-    # ensemble=False: one SVC fitted on all rows, the calibration fitted on out-of-fold decision values
+    # ensemble=False: one SVC fitted on all rows, the calibration fitted on cross-validated decision values
     return CalibratedClassifierCV(svc, ensemble=False, method=calibration)
 
 
@@ -204,18 +209,20 @@ PLAIN_PARAMS: dict[str, dict] = {
     "cnn": {}}
 
 
-def _plain(name):
-    return _untuned(name).set_params(**PLAIN_PARAMS[name])
-
-
-def _untuned(name):
-    """Without augmentation, test-time augmentation and prior correction."""
+def _untuned_network(name):
+    """Network without augmentation, test-time augmentation and prior correction, with the same settings for all."""
     return SequenceClassifier(name, n_mfcc=N_MFCC, crop_frames=144, epochs=40, max_steps=MAX_STEPS, batch_size=16,
                               prior_correction=False)
 
 
-def _network(name):
-    return _untuned(name).set_params(augment=AUGMENT, tta_warps=TTA_WARPS, prior_correction=True)
+def _plain_network(name):
+    """Network of the comparison: as `_untuned_network`, with its own settings."""
+    return _untuned_network(name).set_params(**PLAIN_PARAMS[name])
+
+
+def _augmented_network(name):
+    """Network with augmentation of training and test clips and prior correction."""
+    return _untuned_network(name).set_params(augment=AUGMENT, tta_warps=TTA_WARPS, prior_correction=True)
 
 
 def _cnn_robust():
@@ -233,26 +240,39 @@ def _cnn_robust_gender():
 
 
 def _ablation(base, steps):
-    """Models between a plain and a strong network: each adds one step to the model before it."""
+    """List the models between a plain and a strong network: each adds one step to the model before it.
+
+    A step is a name and the parameters of `SequenceClassifier` that it changes; of `augment`, the changed fields:
+
+    >>> steps = [("tempo", {"augment": {"max_log_tempo": 0.15}}), ("prior", {"prior_correction": True})]
+    >>> tempo, prior = _ablation("cnn", steps)
+    >>> tempo.name, prior.name
+    ('cnn+tempo', 'cnn+tempo+prior')
+    >>> prior.build(0).augment.max_log_tempo, prior.build(0).prior_correction, tempo.build(0).prior_correction
+    (0.15, True, False)
+    """
     name, augment, specs = base, Augment(), []
     params: dict = {}
     for step, change in steps:
         name = f"{name}+{step}"
         augment = replace(augment, **change.get("augment", {}))
         params = {**params, **change, "augment": augment}
-        specs.append(ModelSpec(name, partial(lambda params: _plain(base).set_params(**params), params)))
+        specs.append(ModelSpec(name, partial(lambda params: _plain_network(base).set_params(**params), params)))
     return specs
 
 
+# Steps of `_ablation` that switch on one augmentation of AUGMENT after the other
 AUGMENT_STEPS = [(step, {"augment": {field: getattr(AUGMENT, field)}}) for step, field in (
     ("tempo", "max_log_tempo"), ("vtlp", "max_log_warp"), ("masks", "max_mask_frames"), ("mixup", "mixup_alpha"))]
+# The position matters: `plan_runs` starts with the last model, so slow models come after fast ones
 MODELS = {spec.name: spec for spec in (
     ModelSpec("chance", lambda: functional_pipeline(DummyClassifier(strategy="prior"))),
-    ModelSpec("svm", _svm), ModelSpec("svm_egemaps", partial(_svm_opensmile, 88), "egemaps"),
-    ModelSpec("svm_compare", partial(_svm_opensmile, 6373), "compare"),
+    ModelSpec("svm", _svm, min_clips=N_CALIBRATION_FOLDS),
+    ModelSpec("svm_egemaps", partial(_svm_opensmile, 88), "egemaps", min_clips=N_CALIBRATION_FOLDS),
+    ModelSpec("svm_compare", partial(_svm_opensmile, 6373), "compare", min_clips=N_CALIBRATION_FOLDS),
     ModelSpec("original_cnn", _original_cnn, "contours"),
-    *(ModelSpec(name, partial(_plain, name)) for name in ("mlp", "lstm", "cnn")),
-    *(ModelSpec(name, partial(_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
+    *(ModelSpec(name, partial(_plain_network, name)) for name in ("mlp", "lstm", "cnn")),
+    *(ModelSpec(name, partial(_augmented_network, name)) for name in ("tdnn", "crnn", "cnn_attention")),
     ModelSpec("whisper_logreg", whisper_logreg, "whisper"),
     *(ModelSpec(name, partial(_whisper_network, network), "whisper_sequences")
       for name, network in (("whisper_mlp", "mlp"), ("whisper_attention", "whisper_attention"))),
@@ -268,4 +288,4 @@ ABLATIONS = {spec.name: spec for spec in (
                   "batch_size": 16}),
         ("residual", {"network_kwargs": {"pooling": "average"}}), ("attention", {"network_kwargs": None}),
         ("augment", {"augment": asdict(AUGMENT)}), ("prior", {"prior_correction": True})]),
-    ModelSpec("svm+sigmoid", partial(_svm, "sigmoid")))}  # Platt scaling of each class
+    ModelSpec("svm+sigmoid", partial(_svm, "sigmoid"), min_clips=N_CALIBRATION_FOLDS))}  # Platt scaling of each class
