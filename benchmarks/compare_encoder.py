@@ -151,17 +151,17 @@ def measure_warm(recording):
 
 
 def compare_accuracy(folder, sessions):
-    """Compute the UAR of `whisper_logreg` in the split "nested-cv" with the statistics of each encoder, in per cent."""
+    """Compute the UAR (%) of `whisper_logreg` in the split "selection-cv" with the statistics of each encoder."""
     clips = load_features().clips
     labels, tables = get_labels(clips), []
     for name, session in sessions.items():
         X = np.stack([session.run(["statistics"], {"waveform": audio.trim(audio.load(folder / file))[None]})[0].ravel()
                       for file in tqdm(clips["file"], desc=name, unit="clip")])
-        for fold in tqdm(SPLITS["nested-cv"](clips), desc=f"{name}, nested-cv", unit="fold"):
+        for fold in tqdm(SPLITS["selection-cv"](clips), desc=f"{name}, selection-cv", unit="fold"):
             estimator = get_model("whisper_logreg").build(0)
             p, _ = fit_predict(estimator, X, labels, fold.train, fold.validation)
             tables.append(build_predictions_table(
-                Run(name, "nested-cv", "emotion", 0, fold.fold, "validation"), clips, fold.train, fold.validation,
+                Run(name, "selection-cv", "emotion", 0, fold.fold, "validation"), clips, fold.train, fold.validation,
                 pd.DataFrame(p, columns=estimator.classes_)))
     return selection_table(pd.concat(tables), clips)["mean"].to_dict()
 

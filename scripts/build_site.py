@@ -1,7 +1,9 @@
 """Build the documentation site into build/site: guide, notebooks, results, API reference, live page.
 
     python scripts/build_site.py              with the notebooks as committed
-    python scripts/build_site.py --execute    with freshly executed notebooks and the last run of `ser evaluate`
+    python scripts/build_site.py --execute    with freshly executed notebooks
+
+A page shows the last run of `ser evaluate` in build/experiment, if there is one.
 
 The sources are copied to build/site_source in the layout of the repository, so relative links work on both; README.md
 becomes the start page. A folder or file that is not part of the site is linked in the repository, if its address is
@@ -9,7 +11,6 @@ known: SER_REPOSITORY_URL or the GitHub remote "origin".
 """
 
 import argparse
-import ast
 import base64
 import html
 import io
@@ -21,13 +22,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import api_pages
 import build_web
 from execute_notebooks import NOTEBOOKS, execute_notebooks, list_notebooks
 
 from ser_utils._utils.files import ROOT
 from ser_utils.evaluation import metrics
 from ser_utils.evaluation.results import has_predictions, load_predictions, load_summary
-from ser_utils.evaluation.tables import format_comparison
+from ser_utils.evaluation.tables import format_comparison, format_markdown_table
 
 EXPERIMENT = Path("build/experiment")  # last run of `ser evaluate`
 SOURCE_PATTERNS = (
@@ -39,16 +41,7 @@ TABLE_OF_CONTENTS = {
     "Notebooks": ["notebooks/0*", "notebooks/solutions/index"],
     "Results": ["docs/methods", "docs/results", "models/index", "data/index", "results/index", "benchmarks/index"],
     "Reference": ["docs/api/index", "docs/glossary", "CHANGELOG", "CONTRIBUTING", "SECURITY"]}
-API = {  # group of modules: modules
-    "Recordings": ("audio", "distortions"),
-    "Corpora": ("datasets.core", "datasets.download"),
-    "Features": ("features.spectral", "features.descriptors", "features.store", "features.extra_features", "whisper"),
-    "Models": ("models.registry", "models.classifier", "models.networks", "models.linear", "models.augment"),
-    "Evaluation": ("evaluation.splits", "evaluation.experiment", "evaluation.metrics", "evaluation.results",
-                   "evaluation.tables", "evaluation.split_audit"),
-    "Prediction": ("live.predictor", "live.stream", "live.deployed", "live.recorder"),
-    "Figures and attribution": ("plotting", "explain")}
-ACCESSIBLE = {  # HTML of Sphinx, theme and pandas that axe rejects: replacement
+HTML_REPLACEMENTS = {  # of HTML of Sphinx, theme and pandas that axe rejects
     "<summary>": '<summary aria-label="subpages">',
     '<div id="pst-primary-sidebar"': '<div id="pst-primary-sidebar" role="navigation" aria-label="Site"',
     '<div role="list" class="citation-list">': '<div class="citation-list">', ' role="doc-biblioentry"': "",
@@ -62,7 +55,6 @@ prediction ([glossary](../docs/glossary.md)). Scores on a few validation speaker
 """
 ATTACHMENT = re.compile(r"(?<=\]\()attachment:([\w.]+)(?=\))")
 LINK = re.compile(r"\[([^\[\]]+)\]\((?!https?:|mailto:|attachment:|#)([^)\s#]+)(#[^)\s]*)?\)")  # relative links
-API_MODULES = [module for modules in API.values() for module in modules]
 
 
 def read_remote():
@@ -81,7 +73,7 @@ def get_repository_url():
     return f"https://github.com/{match[1]}" if match else ""
 
 
-def site_path(path):
+def get_site_path(path):
     """Path of a file of the repository within the site sources."""
     return path.with_name("index.md") if path.name == "README.md" else path
 
@@ -109,7 +101,7 @@ def convert_links(text, page, sources, repository_url=""):
     >>> convert_links("[model card](../models/README.md#metrics)", Path("docs/a.md"), {Path("models/README.md")})
     '[model card](../models/index.md#metrics)'
     >>> convert_links("[`delta`](../ser_utils/features/spectral.py)", Path("docs/a.md"), set())
-    '{py:obj}`delta <ser_utils.features.spectral.delta>`'
+    '{py:obj}`delta <ser_utils.features.delta>`'
     >>> convert_links("[code](../LICENSE)", Path("docs/a.md"), set(), "https://github.com/me/ser")
     '[code](https://github.com/me/ser/blob/main/LICENSE)'
     """
@@ -117,14 +109,13 @@ def convert_links(text, page, sources, repository_url=""):
         label, address, anchor = match[1], match[2], match[3] or ""
         target = Path(os.path.normpath(page.parent / address))
         if target in sources:
-            return f"[{label}]({site_path(Path(address)).as_posix()}{anchor})"
+            return f"[{label}]({get_site_path(Path(address)).as_posix()}{anchor})"
         if target == Path("notebooks/solutions"):
             return f"[{label}]({address}/index.md)"
         if target == Path("web/index.html"):
             return f'<a href="{os.path.relpath("live", page.parent)}/index.html">{label}</a>'
-        module, name = ".".join(target.with_suffix("").parts), label.strip("`")
-        if target.suffix == ".py" and module.removeprefix("ser_utils.") in API_MODULES and name in list_public(module):
-            return f"{{py:obj}}`{name} <{module}.{name}>`"
+        if reference := api_pages.find_reference(target, label.strip("`")):
+            return f"{{py:obj}}`{label.strip('`')} <{reference}>`"
         return f"[{label}]({repository_url}/blob/main/{target.as_posix()}{anchor})" if repository_url else label
 
     return LINK.sub(convert, text)
@@ -160,47 +151,6 @@ def convert_notebook(notebook, page, sources, repository_url):
     return {page: json.dumps(notebook, ensure_ascii=False), **contents}
 
 
-def list_public(module):
-    """Public functions and classes that a module defines, by name "autofunction" or "autoclass"; it is not imported."""
-    path = ROOT / module.replace(".", "/")
-    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    directives = {ast.FunctionDef: "autofunction", ast.ClassDef: "autoclass"}
-    return {node.name: directives[type(node)] for node in ast.parse(path.read_text(encoding="utf-8")).body
-            if type(node) in directives and not node.name.startswith("_")}
-
-
-def render_api_pages():
-    """Compute the pages of the API reference, one per module, as content by path."""
-    folder = Path("docs/api")
-    contents = {folder / "ser_utils.md": render_module("ser_utils")}
-    tocs = ["```{toctree}\n:maxdepth: 1\n\nser_utils\n```\n"]
-    for group, modules in API.items():
-        tocs.append(f"## {group}\n\n```{{toctree}}\n:maxdepth: 1\n\n{chr(10).join(modules)}\n```\n")
-        contents |= {folder / f"{module}.md": render_module(f"ser_utils.{module}") for module in modules}
-    return {folder / "index.md": "\n".join(["# API reference\n", *tocs]), **contents}
-
-
-def render_module(module):
-    """Compute the page of a module: its docstring, a table of its functions and classes, and their docstrings."""
-    members = list_public(module)
-    entries = "\n".join(f".. {directive}:: {name}" + "\n   :members:" * (directive == "autoclass")
-                        for name, directive in members.items())
-    return f"""# {module.removeprefix("ser_utils.")}
-
-```{{eval-rst}}
-.. automodule:: {module}
-   :no-members:
-
-.. currentmodule:: {module}
-.. autosummary::
-
-   {f"{chr(10)}   ".join(members)}
-
-{entries}
-```
-"""
-
-
 def write_sources(folder, executed=None, experiment=None, repository_url=""):
     """Write the sources of the site.
 
@@ -224,10 +174,10 @@ def write_sources(folder, executed=None, experiment=None, repository_url=""):
             contents |= convert_notebook(notebook, path, sources, repository_url)
         elif path.suffix == ".md":
             text = (ROOT / path).read_text(encoding="utf-8")
-            contents[site_path(path)] = convert_links(text, path, sources, repository_url)
+            contents[get_site_path(path)] = convert_links(text, path, sources, repository_url)
         else:
             contents[path] = (ROOT / path).read_bytes()
-    contents |= render_api_pages()
+    contents |= api_pages.render()
     table_of_contents = dict(TABLE_OF_CONTENTS)
     if experiment and has_predictions(experiment):
         contents |= render_experiment(experiment)
@@ -265,7 +215,8 @@ def render_experiment(experiment):
     summary = load_summary(experiment)
     corpora = summary["test_corpus"].unique()
     published = load_summary(corpora[0]) if len(corpora) == 1 and has_predictions(corpora[0]) else None
-    page = [EXPERIMENT_INTRODUCTION, f"``````text\n{format_comparison(summary, published)}\n``````\n"]
+    table, note = format_comparison(summary, published)
+    page = [EXPERIMENT_INTRODUCTION, format_markdown_table(table.map(escape_markdown)), f"\n{escape_markdown(note)}\n"]
     folder, contents = Path("last_run"), {}
     for number, (title, text, figure) in enumerate(plot_experiment(experiment)):
         figure.savefig(image := io.BytesIO(), dpi=150, bbox_inches="tight", metadata={"Software": None})
@@ -309,7 +260,7 @@ def build(site, sources, repository_url=""):
     is_clean = run_sphinx(site, sources, repository_url)
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        for found, replacement in ACCESSIBLE.items():
+        for found, replacement in HTML_REPLACEMENTS.items():
             text = text.replace(found, replacement)
         page.write_text(text, encoding="utf-8")
     build_web.build(site / "live", documentation="../index.html", model_card="../models/index.html")
@@ -327,7 +278,7 @@ def main(arguments=None):
         notebooks = sorted(NOTEBOOKS.glob("*.ipynb"))
         succeeded = execute_notebooks(notebooks, [executed / path.relative_to(NOTEBOOKS) for path in notebooks])
     url = get_repository_url()
-    write_sources(folder / "site_source", executed, EXPERIMENT if options.execute else None, url)
+    write_sources(folder / "site_source", executed, EXPERIMENT, url)
     succeeded &= build(folder / "site", folder / "site_source", url)
     page = "last_run/index.html" if options.execute else "index.html"
     print(f"open {folder / 'site' / page} in a browser")

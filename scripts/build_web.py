@@ -78,7 +78,7 @@ def build(folder, documentation="", model_card="models/README.md"):
         shutil.rmtree(folder)
     shutil.copytree(WEB, folder)
     (folder / "models").mkdir()
-    for file in {"README.md", *(file for files in FILES.values() for file in files.values())}:
+    for file in {"README.md", "LICENSE-whisper.md", *(file for files in FILES.values() for file in files.values())}:
         shutil.copyfile(MODELS_FOLDER / file, folder / "models" / file)
     samples = load_clips(SAMPLES).query("speaker == @SPEAKER")
     (folder / "samples").mkdir()

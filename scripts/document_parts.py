@@ -54,7 +54,7 @@ DESCRIPTIONS = {  # of the models of the README: input, classifier
     "cnn_robust": ("MFCC", "the same with simulated recording channels"),
     "ensemble_weighted": ("MFCC and functionals", "weighted logarithmic opinion pool"),
     "whisper_logreg": ("encoder of Whisper-base, pretrained", "logistic regression"),
-    "fusion": ("all of the above", "weighted logarithmic opinion pool")}
+    "fusion": ("all of the above, and Whisper networks", "weighted logarithmic opinion pool")}
 OPEN_SPLIT, RAVDESS_SPLIT = "leave-one-corpus-out-open", "speaker-independent-multi-corpus"
 WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
 
@@ -89,10 +89,11 @@ def headline(summary):
     rows = select(summary, **HEADLINE).sort_values("uar")
     rows = rows[rows["model"].isin(DESCRIPTIONS)]
     return format_markdown_table(pd.DataFrame([{
-        "model": f"`{row.model}`", "input": DESCRIPTIONS[row.model][0], "classifier": DESCRIPTIONS[row.model][1],
-        "UAR": format_percent(row.uar), "95 % CI": f"{format_percent(row.ci_low)}–{format_percent(row.ci_high)}",
-        "SD over seeds": format_percent(row.sd_seeds), "accuracy": format_percent(row.accuracy),
-        "seeds": str(row.n_seeds)} for row in rows.itertuples()])).replace("---:", ":---", 2)
+        "model": f"`{row.model}`", "UAR": format_percent(row.uar),
+        "95 % CI": f"{format_percent(row.ci_low)}–{format_percent(row.ci_high)}",
+        "accuracy": format_percent(row.accuracy), "SD over seeds": format_percent(row.sd_seeds),
+        "seeds": str(row.n_seeds), "input": DESCRIPTIONS[row.model][0], "classifier": DESCRIPTIONS[row.model][1]}
+        for row in rows.itertuples()])).replace("---:|---:|\n", ":---|:---|\n", 1)
 
 
 def overview(summaries):
@@ -249,15 +250,6 @@ def models():
         for name in OVERVIEW_MODELS if (record := records.get(name))]))
 
 
-def other_speakers():
-    """UAR on the actors that are in no validation set."""
-    validation = {f"{actor:02d}" for fold in RAVDESS_VALIDATION_ACTORS for actor in fold}
-    rows = select(load_predictions("ravdess"), **HEADLINE)
-    uar = summarize(rows[~rows["speaker"].isin(validation)]).set_index("model")["uar"]
-    models = ("tdnn", "crnn", "cnn_attention", "ensemble")
-    return ", ".join(f"{model} {format_percent(uar[model])} %" for model in models)
-
-
 def is_repeated(rows):
     """Mark logged evaluations that repeat an earlier one of the model: same UAR, or further seeds of it."""
     repeated, seen = [], []
@@ -265,6 +257,18 @@ def is_repeated(rows):
         repeated.append(any(uar == other or seeds.isdisjoint(others) for others, other in seen))
         seen.append((seeds, uar))
     return np.array(repeated, bool)
+
+
+def whisper_trials():
+    """Count the compared configurations of each Whisper model."""
+    n_combinations = len(pd.read_csv(RESULTS / "ravdess" / "whisper_layers.csv"))
+    trials = pd.concat([pd.read_csv(RESULTS / "ravdess" / "model_selection.csv")[["model", "description"]],
+                        pd.read_csv(RESULTS / MULTI_CORPUS / "model_selection.csv").rename(
+                            columns={"configuration": "description"})[["model", "description"]]])
+    counts = trials.drop_duplicates()["model"].value_counts()  # the selected one of whisper_logreg is in both
+    return (f"`whisper_logreg` {n_combinations} combinations of layers and C and "
+            f"{counts['whisper_logreg'] - 1} further; "
+            + ", ".join(f"`{name}` {counts[name]}" for name in ("whisper_mlp", "whisper_attention", "whisper_robust")))
 
 
 def test_access():

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 from document_parts import (
     HEADLINE,
@@ -20,7 +21,7 @@ from document_parts import (
 from ser_utils._utils.files import ROOT
 from ser_utils.distortions import CONDITIONS
 from ser_utils.evaluation import tables
-from ser_utils.evaluation.metrics import get_class_names, restrict_classes, summarize
+from ser_utils.evaluation.metrics import confusion_matrix, get_class_names, restrict_classes, summarize
 from ser_utils.evaluation.results import MULTI_CORPUS
 from ser_utils.evaluation.tables import FOUR_EMOTIONS, format_markdown_table, format_percent
 from ser_utils.features.store import load_features
@@ -42,6 +43,18 @@ def recall():
         table |= {f"{title}, {speakers}": pd.concat([recall_row(part), pd.Series({"95 % CI": format_ci(part)})])
                   for speakers, part in (("all", rows), *rows.groupby(gender))}
     return format_markdown_table(pd.DataFrame(table).T.reset_index(names="model, speakers"))
+
+
+def confusions():
+    """List the three most frequent confusions of the deployed Whisper configuration on unseen RAVDESS speakers."""
+    rows = select(load_predictions(MULTI_CORPUS), model=WHISPER_MODEL, split=RAVDESS_SPLIT)
+    names = get_class_names(rows)
+    cm = confusion_matrix(rows)
+    rates = pd.DataFrame(cm / cm.sum(axis=1, keepdims=True), names, names)
+    rates = rates.where(~np.eye(len(names), dtype=bool)).stack().nlargest(3)
+    first, *more = [f"{true} with {predicted} ({format_percent(rate)} %" for (true, predicted), rate in rates.items()]
+    first += f" of the {rates.index[0][0]} clips)"
+    return f"{first}, " + " and ".join(f"{text})" for text in more)
 
 
 def model_version():
@@ -287,7 +300,7 @@ def encoder():
     return (f"before quantization, the hidden states of RAVDESS clips, padded to 30 s as `transformers` requires, "
             f"differ by at most {error['float32']:.1e} standard deviations (root mean square over a clip). "
             f"Quantization changes those of clips without padding by at most {error['int8']:.2f} standard deviations; "
-            f"the UAR of `whisper_logreg` (split `nested-cv`) is {uar['float32']:.1f} % "
+            f"the UAR of `whisper_logreg` (split `selection-cv`) is {uar['float32']:.1f} % "
             f"before and {uar['int8']:.1f} % after quantization. Size: {size['float32']:.0f} MB before and "
             f"{size['int8']:.0f} MB after quantization, {size['transformers, encoder in float32']:.0f} MB for all "
             f"layers in `transformers`. Time on one thread: {time['int8, 3 s']:.0f} ms for 3 s of speech "

@@ -1,10 +1,11 @@
-"""Compare configurations by nested cross-validation, without any test speaker.
+"""Compare configurations by cross-validation over pairs of folds.
 
     python scripts/select_model.py cnn cnn_attention my.module:Estimator
 
-In the split "nested-cv" every pair of test groups is predicted by models trained on all other speakers. The model for
-fold k is selected on predictions of other groups by models trained without group k, so it does not depend on the test
-speakers of fold k. Gains are relative to the first model, paired by speaker.
+In the split "selection-cv" every pair of test groups is predicted by models trained on all other speakers. The model
+for fold k can be selected on predictions of other groups by models trained without group k, independently of the test
+speakers of fold k. One configuration for all folds depends on all of them. Gains are relative to the first model,
+paired by speaker.
 """
 
 import argparse
@@ -24,7 +25,7 @@ def selection_rows(predictions, group):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions table of the split "nested-cv".
+        Predictions table of the split "selection-cv".
     group : set of str
         Test speakers of the fold.
 
@@ -43,7 +44,7 @@ def selection_table(predictions, clips):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions table of the split "nested-cv", first model first.
+        Predictions table of the split "selection-cv", first model first.
     clips : pd.DataFrame
         Clips table.
 
@@ -77,7 +78,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=-1, help="processes (default: all cores)")
     options = parser.parse_args()
     clips = load_features().clips
-    runs = plan_runs(options.model, ["nested-cv"], seeds=options.seed, clips=clips)
+    runs = plan_runs(options.model, ["selection-cv"], seeds=options.seed, clips=clips)
     predictions = run_experiment(runs, n_jobs=options.jobs)[0]["emotion"]
     table = selection_table(predictions.sort_values("model", key=lambda names: names.map(options.model.index)), clips)
     print(table.to_string())

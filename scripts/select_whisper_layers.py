@@ -4,7 +4,7 @@
 
 WEIGHTS as for build_whisper_encoder.py; RECORDINGS is the RAVDESS folder. For each set of layers, the mean and standard
 deviation of the hidden states over time are standardized and classified by logistic regression, in the split
-"nested-cv" (see select_model.py). Writes results/ravdess/whisper_layers.csv: the UAR available to each fold.
+"selection-cv" (see select_model.py). Writes results/ravdess/whisper_layers.csv: the UAR available to each fold.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def extract_all_layers(weights, folder, clips):
 
 
 def evaluate(X, clips, name, **params):
-    """Predict the test groups of "nested-cv" with logistic regression.
+    """Predict the test groups of "selection-cv" with logistic regression.
 
     Parameters
     ----------
@@ -75,10 +75,10 @@ def evaluate(X, clips, name, **params):
         Predictions table.
     """
     y, tables = get_labels(clips, "emotion"), []
-    for split in SPLITS["nested-cv"](clips):
+    for split in SPLITS["selection-cv"](clips):
         classifier = whisper_logreg(**params)
         p, _ = fit_predict(classifier, X, y, split.train, split.validation)
-        run = Run(name, "nested-cv", "emotion", 0, split.fold)
+        run = Run(name, "selection-cv", "emotion", 0, split.fold)
         probabilities = pd.DataFrame(p, columns=classifier.classes_)
         tables.append(build_predictions_table(run, clips, split.train, split.validation, probabilities))
     return pd.concat(tables, ignore_index=True)

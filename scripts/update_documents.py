@@ -56,7 +56,7 @@ def pages():
             "folds": parts.folds(), "feature_settings": parts.feature_settings(),
             "training_settings": parts.training_settings(), "augmentation_settings": parts.augmentation_settings(),
             "channel_settings": parts.channel_settings(),
-            "other_speakers": parts.other_speakers(), "test_access": parts.test_access()},
+            "test_access": parts.test_access(), "whisper_trials": parts.whisper_trials()},
         "docs/guide/installation.md": {"first_run": parts.first_run()},
         "docs/guide/prediction.md": {"adaptation": card.adaptation(), "held_out_mean": card.held_out_mean(),
                                      "held_out_range": card.held_out_range()},
@@ -66,7 +66,7 @@ def pages():
             "adaptation": card.adaptation().replace(" to ", " and "), "held_out_scores": card.held_out_scores(),
             "held_out_mean": card.held_out_mean(), "held_out_range": card.held_out_range(),
             "held_out_gender": card.held_out_gender(), "model_version": card.model_version(),
-            "emodb_mfcc": card.emodb_mfcc(), "mfcc_gender": card.mfcc_gender(),
+            "emodb_mfcc": card.emodb_mfcc(), "confusions": card.confusions(), "mfcc_gender": card.mfcc_gender(),
             "ravdess_adaptation": card.ravdess_adaptation(),
             "training_data": card.training_data(), "gender_recall": card.gender_recall(),
             "calibration": card.calibration(), "robustness": card.channel_robustness(),
@@ -188,7 +188,7 @@ def plot_unseen_speakers(summary):
         ax.annotate(f"{uar:.1f}", (uar, y), (0, 6), textcoords="offset points", ha="center", va="bottom")
     for label, color in colors.items():
         ax.plot([], [], "o-", color=color, label=label)
-    ax.legend(loc="center left", bbox_to_anchor=(0.17, 0.75))
+    ax.legend(loc="upper left", bbox_to_anchor=(0.15, 1))
     ax.set(yticks=range(len(rows)), yticklabels=[f"{FIGURE_MODELS[model][0]}: {model}" for model in rows.index],
            xlim=(0, 90), ylim=(-0.8, len(rows) - 0.3),
            xlabel="UAR (%), 95 % confidence interval over 24 speakers",

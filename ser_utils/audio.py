@@ -210,19 +210,29 @@ def to_mono(y):
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n, n_channels)]
+    y : np.ndarray [shape=(n, n_channels) or (n,)]
         Samples.
 
     Returns
     -------
     np.ndarray [shape=(n,)]
-        Mean of the channels.
+        Mean of the channels; samples of shape (n,) as they are.
+
+    Raises
+    ------
+    ValueError
+        If the samples have another shape, or no channel.
 
     Examples
     --------
     >>> to_mono(np.array([[0.0, 1.0], [0.5, 0.5]])).tolist()
     [0.5, 0.5]
     """
+    y = np.asarray(y)
+    if y.ndim == 1:
+        return y
+    if y.ndim != 2 or not y.shape[1]:
+        raise ValueError(f"y has the shape {y.shape}, not (n, n_channels) or (n,); pass one column per channel")
     return y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)  # a mean over one channel is slow in NumPy
 
 
@@ -232,7 +242,7 @@ def resample(y, orig_sr, target_sr):
     Parameters
     ----------
     y : np.ndarray [shape=(n,)]
-        Samples of one channel.
+        Samples of one channel, float32 or float64.
     orig_sr : int > 0
         Sampling rate of `y` in Hz.
     target_sr : int > 0
@@ -246,7 +256,7 @@ def resample(y, orig_sr, target_sr):
     Raises
     ------
     ValueError
-        If a sampling rate is not a positive number.
+        If a sampling rate is not a positive number, or the samples are integers or of another type.
 
     Examples
     --------
@@ -256,6 +266,10 @@ def resample(y, orig_sr, target_sr):
     """
     for sr in (orig_sr, target_sr):
         _check_sr(sr)
+    y = np.asarray(y)
+    if y.dtype not in (np.float32, np.float64):
+        raise ValueError(f"y is of type {y.dtype}, not float32 or float64; scale integers to a full scale of 1, such "
+                         "as int16 with y / 32768")
     if orig_sr == target_sr or not y.size:
         return y
     import soxr
@@ -389,7 +403,7 @@ def frame(y, frame_length, hop_length):
     Raises
     ------
     ValueError
-        If `frame_length` is odd, or one of the two lengths is not positive.
+        If the signal has several channels, `frame_length` is odd, or one of the two lengths is not positive.
 
     Examples
     --------
@@ -399,6 +413,8 @@ def frame(y, frame_length, hop_length):
     if frame_length < 2 or frame_length % 2 or hop_length < 1:
         raise ValueError(f"frame_length={frame_length} must be positive and even, hop_length={hop_length} positive; "
                          "change them, for example to 2048 and 512")
+    if np.ndim(y) != 1:
+        raise ValueError(f"y has the shape {np.shape(y)}, not (n,); pass one channel, such as to_mono(y)")
     padded = np.pad(y, frame_length // 2)
     return np.lib.stride_tricks.sliding_window_view(padded, frame_length)[::hop_length]
 

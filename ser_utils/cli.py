@@ -157,8 +157,9 @@ def _evaluate(options):
         return 0
     experiment.save_experiment(Path(options.out or BUILD / "experiment"), predictions, histories)
     published = results.RESULTS / results.corpus_name(data.clips)
-    print(tables.format_comparison(
-        summary, results.load_summary(published) if results.has_predictions(published) else None))
+    table, note = tables.format_comparison(
+        summary, results.load_summary(published) if results.has_predictions(published) else None)
+    print(f"{table.to_string(index=False)}\n\n{note}")
     return 0
 
 

@@ -128,3 +128,21 @@ def test_trim_returns_silence_whole_and_rejects_invalid_input():
 def test_load_rejects_invalid_sampling_rates(samples, sr):
     with pytest.raises(ValueError, match="not a sampling rate"):
         audio.load(samples / "Actor_01" / "03-01-05-01-01-01-01.flac", sr)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: audio.frame(np.zeros((SR, 2)), 512, 128), r"\(16000, 2\)"), (lambda: audio.frame(0.5, 512, 128), r"\(\)"),
+    (lambda: audio.to_mono(np.zeros((2, SR, 2))), r"\(2, 16000, 2\)"), (lambda: audio.to_mono(0.5), r"\(\)"),
+    (lambda: audio.to_mono(np.zeros((SR, 0))), r"\(16000, 0\)"),
+    *((lambda dtype=dtype: audio.resample(np.zeros(SR, dtype), SR, 8000), dtype)
+      for dtype in ("int16", "int64", "uint8", "complex64", "float16")),
+    (lambda: audio.resample([0, 1], SR, SR), "int64")])
+def test_signal_functions_reject_invalid_samples(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_to_mono_returns_one_channel_as_it_is():
+    y = sine()
+    for samples in (y, y[:, None]):
+        np.testing.assert_array_equal(audio.to_mono(samples), y)

@@ -87,7 +87,7 @@ def three_corpora(small_features):
     ({"models": ["nonsense"]}, {}, "model 'nonsense'"),
     ({"splits": ["nonsense"]}, {}, "split 'nonsense'"),
     ({"folds": [7]}, {}, r"fold 7 .* \[0, 1, 2, 3\]"),
-    ({"splits": ["nested-cv"], "subset": "test"}, {}, "nested-cv has no test set"),
+    ({"splits": ["selection-cv"], "subset": "test"}, {}, "selection-cv has no test set"),
     ({"splits": ["cross-corpus"]}, {}, "cross-corpus has no validation set"),
     ({"target": "mood"}, {}, "target='mood'"), ({"subset": "train"}, {}, "subset='train'"),
     ({}, {"emotion": "sad"}, "1 classes of emotion"),

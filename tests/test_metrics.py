@@ -145,3 +145,31 @@ def test_fit_temperature_matches_confidence_to_accuracy():
 def test_expected_calibration_error_equals_values_computed_by_hand(n_bins, expected):
     p = np.array([[0.62, 0.38], [0.65, 0.35], [0.32, 0.68], [1.0, 0.0]])
     assert metrics.expected_calibration_error(p, np.array([0, 1, 0, 0]), n_bins) == pytest.approx(expected)
+
+
+P = np.array([[0.75, 0.25], [0.25, 0.75]])
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: metrics.fit_temperature(P, [0]), r"y_index \(1,\)"),
+    (lambda: metrics.fit_temperature(P, 0), r"y_index \(\)"),
+    (lambda: metrics.fit_temperature(P[0], [0, 1]), r"p has the shape \(2,\)"),
+    (lambda: metrics.expected_calibration_error(P, np.array([0])), r"y_index \(1,\)"),
+    (lambda: metrics.expected_calibration_error(P, np.array([[0], [1]])), r"y_index \(2, 1\)"),
+    (lambda: metrics.expected_calibration_error(P, np.array([0, 1]), 0), "n_bins=0"),
+    *((lambda temperature=temperature: metrics.apply_temperature(P, temperature), f"temperature={temperature}")
+      for temperature in (0, -1, float("nan"))),
+    *((lambda shape=shape: metrics.unweighted_average_recall(np.ones(shape)), "cm has the shape")
+      for shape in ((), (2,), (2, 3), (2, 2, 3))),
+    *((lambda column=column: metrics.confusion_matrix(make_predictions().assign(**{column: ["a", "b"] * 96})),
+       rf"2 values of {column} \(a, b\)") for column in ("model", "split", "target", "test_corpus"))])
+def test_metrics_reject_invalid_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.filterwarnings("error")
+def test_uar_averages_over_the_classes_that_occur():
+    cm = np.array([[[0, 0], [0, 0]], [[3, 1], [0, 0]], [[1, 3], [0, 4]]])
+    np.testing.assert_array_equal(metrics.unweighted_average_recall(cm), [np.nan, 0.75, 0.625])
+    assert isinstance(metrics.unweighted_average_recall(cm[0]), float)

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
 from ser_utils.models import Augment, SequenceClassifier, get_model, pad_sequences, use_single_thread, vtlp
 from ser_utils.models.classifier import THREAD_VARIABLES, WARMUP_EPOCHS
-from ser_utils.models.registry import ABLATIONS, TTA_WARPS
+from ser_utils.models.registry import ABLATIONS, MODELS, TTA_WARPS
 
 WIDTH = 16  # filters or units, and coefficients of a clip
 NETWORK_PARAMS = {"mlp": {"units": WIDTH}, "lstm": {"units": 8}, "cnn": {"width": WIDTH}, "tdnn": {"width": WIDTH},
@@ -177,6 +178,36 @@ def test_classifier_accepts_a_function_as_network(clips):
 def test_fit_rejects_invalid_input_and_parameters(clips, change, params, message):
     with pytest.raises(ValueError, match=message):
         make_classifier(**params).fit(*change(*clips))
+
+
+@pytest.mark.parametrize(("change", "params", "message"), [
+    *((lambda X, y: (X, y), {name: value}, f"{name}={value!r} must be") for name, value in (
+        ("n_mfcc", 0), ("n_mfcc", 4.0), ("crop_frames", 0), ("crop_frames", 92), ("crop_frames", None), ("epochs", -1),
+        ("epochs", 1.5), ("batch_size", 0), ("learning_rate", 0), ("learning_rate", -1e-3),
+        ("learning_rate", float("nan")), ("learning_rate", "fast"))),
+    (lambda X, y: (X, y), {"n_mfcc": WIDTH + 1}, "n_mfcc=17 exceeds the 16"),
+    (lambda X, y: (X, ["calm"] * len(X)), {}, r"1 class \(calm\)"),
+    (lambda X, y: ([1.0, 2.0], ["calm", "sad"]), {}, r"X\[0\] has shape \(\)"),
+    (lambda X, y: (np.ones((2, WIDTH)), ["calm", "sad"]), {}, r"X\[0\] has shape \(16,\)"),
+    (lambda X, y: ([np.ones((9, 0))] * 2, ["calm", "sad"]), {}, r"X\[0\] has shape \(9, 0\)"),
+])
+def test_fit_checks_parameters_and_input_before_it_imports_keras(clips, monkeypatch, change, params, message):
+    monkeypatch.setitem(sys.modules, "ser_utils.models.networks", None)  # an import would raise ImportError
+    with pytest.raises(ValueError, match=message):
+        make_classifier(**params).fit(*change(*clips))
+
+
+@pytest.mark.parametrize("name", [*MODELS, *ABLATIONS])
+def test_parameters_of_the_registry_are_in_range(name):
+    model = get_model(name).build(0)
+    if isinstance(model, SequenceClassifier):
+        model._check_parameters()
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "prepare"])
+def test_unfitted_classifier_raises_not_fitted_error(clips, method):
+    with pytest.raises(NotFittedError):
+        getattr(make_classifier(), method)(clips[0])
 
 
 def test_original_cnn_has_the_original_layers_and_pads_short_clips():

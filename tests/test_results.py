@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 import subprocess
 import warnings
 from dataclasses import replace
@@ -147,10 +146,10 @@ def test_result_tables_cover_every_split_of_one_corpus(split):
 def test_format_comparison_adds_published_uar_folds_and_seeds():
     validation = metrics.summarize(pd.concat([make_predictions(), make_predictions(model="other")]))
     published = metrics.summarize(make_predictions()).assign(uar=0.123, n_folds=5, n_seeds=2)
-    lines = tables.format_comparison(validation, published).splitlines()
-    first, second = (line for line in lines if re.search(r"\b(m|other)\b", line))
-    assert re.search("12.3.*5 folds.*2 seeds", first)
-    assert second.endswith("–")
+    table, note = tables.format_comparison(validation, published)
+    assert table["published UAR"].tolist() == ["12.3 (5 folds, 2 seeds)", "–"]
+    assert "split speaker-independent" in note
+    assert "published UAR" not in tables.format_comparison(validation)[0]
 
 
 # Storage
@@ -415,6 +414,12 @@ def test_load_predictions_rejects_damaged_files(tmp_path, damage):
 def test_load_predictions_names_the_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="predictions_emotion"):
         results.load_predictions(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["mood", "Emotion", "", None])
+def test_load_predictions_names_the_known_targets(target):
+    with pytest.raises(ValueError, match=f"target={target!r} is unknown.*emotion, gender_emotion, gender"):
+        results.load_predictions("ravdess", target)
 
 
 def test_save_predictions_is_reproducible(tmp_path):

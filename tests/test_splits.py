@@ -15,7 +15,7 @@ from ser_utils.evaluation import splits
 # hashes of the rows of every fold on RAVDESS, for all targets and seeds 0 to 2; the published results depend on them
 HASHES = {
     "speaker-independent": "6f395bb9", "leave-one-speaker-out": "10ba5cfb", "random-split": "14c8f034",
-    "nested-cv": "87467827", "speaker-normalized": "73e05960", "enrollment-normalized": "989dbc4c",
+    "selection-cv": "87467827", "speaker-normalized": "73e05960", "enrollment-normalized": "989dbc4c",
     "train-5-speakers": "350c61bf", "train-10-speakers": "3d90192b", "train-15-speakers": "55630431",
     "train-half-clips": "40dc364c", "size-matched-random": "b60cb5e5", "size-matched-repetitions": "fe5a7d45",
     "size-matched-speakers": "74861514", "size-matched-speakers-statements": "25799831"}
@@ -93,7 +93,7 @@ def test_speaker_splits_are_disjoint_and_test_every_clip_once(table, target, nam
 
 @settings(max_examples=20, deadline=None)
 @given(table=clips_tables(), seed=st.integers(0, 99), name=st.sampled_from([
-    "speaker-independent", "leave-one-speaker-out", "nested-cv", "speaker-normalized"]))
+    "speaker-independent", "leave-one-speaker-out", "selection-cv", "speaker-normalized"]))
 def test_speaker_splits_do_not_depend_on_the_order_of_rows(table, seed, name):
     order = np.random.default_rng(seed).permutation(len(table))
     permuted = table.iloc[order].reset_index(drop=True)
@@ -128,8 +128,8 @@ def test_size_matched_splits_are_disjoint_and_of_equal_size(clips, target):
     assert len(class_counts) == 1
 
 
-def test_nested_cv_scores_of_an_outer_fold_exclude_its_test_speakers(clips):
-    speaker, inner = clips["speaker"].to_numpy(), splits.nested_cv(clips)
+def test_selection_cv_scores_of_an_outer_fold_exclude_its_test_speakers(clips):
+    speaker, inner = clips["speaker"].to_numpy(), splits.selection_cv(clips)
     for fold in inner:
         assert sorted(np.concatenate([fold.train, fold.validation])) == list(range(len(clips)))
     for outer in splits.speaker_independent(clips):
@@ -273,3 +273,29 @@ def test_unseen_speaker_splits_never_train_on_a_test_speaker(corpora, clips, nam
 def test_splits_reject_clips_that_cannot_be_split(clips, corpora, split, change, message):
     with pytest.raises(ValueError, match=message):
         split(change(clips, corpora))
+
+
+@pytest.mark.parametrize(("split", "column"), [
+    (splits.speaker_independent, "speaker"), (splits.speaker_independent, "gender"),
+    (splits.speaker_independent, "emotion"), (splits.leave_one_speaker_out, "speaker"),
+    (splits.selection_cv, "speaker"), (partial(splits.speaker_normalized, enrollment={"sad": 1}), "emotion"),
+    (partial(splits.train_subset, n_speakers=2), "gender"), (splits.random_split, "emotion"),
+    (partial(splits.random_split, target="gender_emotion"), "gender"), (splits.cross_corpus, "speaker"),
+    (splits.leave_one_corpus_out, "emotion"), (splits.speaker_independent_multi_corpus, "speaker"),
+    (partial(splits.train_speakers, n_speakers=1), "speaker"),
+    (partial(splits.enroll_test_speakers, split=splits.speaker_independent), "speaker"),
+    (partial(splits.size_matched, disjoint="speakers"), "statement"),
+    (partial(splits.size_matched, disjoint="repetitions"), "intensity")])
+def test_splits_name_missing_columns(split, column):
+    table = make_clips("c", ["a", "b", "c"]).assign(statement="x", intensity="y")
+    with pytest.raises(ValueError, match=f"lacks the column .*{column}"):
+        split(table.drop(columns=column))
+
+
+def test_speaker_splits_accept_integer_speakers():
+    names, numbers = make_clips("c", list("abcde")), make_clips("c", range(5))
+    for split in (splits.speaker_independent, splits.leave_one_speaker_out):
+        for fold, expected in zip(split(numbers), split(names), strict=True):
+            np.testing.assert_array_equal(fold.test, expected.test)
+    with pytest.raises(ValueError, match=r"2 speakers \(0, 1\)"):
+        splits.speaker_independent(make_clips("c", range(2)))

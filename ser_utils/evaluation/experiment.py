@@ -527,8 +527,9 @@ def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n
     results_by_run = {run: _load_run(stem) for run, stem in stems.items()}
     missing_runs = [run for run in runs if results_by_run[run] is None]
     check_training_sets(missing_runs, data.clips)
-    results = parallel_map(partial(_execute, features=source), missing_runs, desc="runs", unit="run", ordered=False,
-                           n_jobs=n_jobs, scheduler=scheduler, progress=progress, n_done=len(runs) - len(missing_runs),
+    results = parallel_map(partial(_execute, features=source), missing_runs, desc=_describe(missing_runs), unit="run",
+                           ordered=False, n_jobs=n_jobs, scheduler=scheduler, progress=progress,
+                           n_done=len(runs) - len(missing_runs),
                            environment=partial(_worker_fingerprint, sorted(keys), source))
     with closing(results):  # ends the progress bar before an error is printed
         for run, predictions, history in results:
@@ -572,6 +573,12 @@ def _resolve_folder(features):
     if not isinstance(features, str | Path):
         return [_resolve_folder(folder) for folder in features]
     return None if Path(features) == RAVDESS_FEATURES else str(Path(features).resolve())
+
+
+def _describe(runs):
+    """Title of the progress bar: the models, unless there are many."""
+    models = dict.fromkeys(run.model for run in runs)
+    return ", ".join(models) if len(models) <= 3 else "runs"
 
 
 def _worker_fingerprint(models, features):

@@ -81,17 +81,18 @@ def confusion_matrix(predictions):
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions table.
+        Predictions table of one result. Its seeds and folds are pooled.
 
     Returns
     -------
     np.ndarray [shape=(n_classes, n_classes)], int
-        In the order of `get_class_names`; zeros for a table without rows. Several models, seeds or splits are pooled.
+        In the order of `get_class_names`; zeros for a table without rows.
 
     Raises
     ------
     ValueError
-        If a label has no probability column, or its column has missing values.
+        If the table has several models, splits, targets or test corpora, a label has no probability column, or its
+        column has missing values.
 
     Examples
     --------
@@ -99,6 +100,7 @@ def confusion_matrix(predictions):
     >>> confusion_matrix(table).tolist()
     [[1, 0], [1, 1]]
     """
+    _check_result(predictions, "model", "split", "target", "test_corpus")
     return _count(predictions)
 
 
@@ -115,11 +117,20 @@ def recall_per_class(cm):
     np.ndarray [shape=(..., n_classes)]
         Recall in [0, 1], NaN for a class without clips.
 
+    Raises
+    ------
+    ValueError
+        If the last two dimensions are not square.
+
     Examples
     --------
     >>> recall_per_class(np.array([[9, 1], [5, 5]])).tolist()
     [0.9, 0.5]
     """
+    cm = np.asarray(cm)
+    if cm.ndim < 2 or cm.shape[-2] != cm.shape[-1]:
+        raise ValueError(f"cm has the shape {cm.shape}, not (..., n_classes, n_classes); pass square matrices, as "
+                         "confusion_matrix returns them")
     n_true, n_correct = cm.sum(axis=-1), np.diagonal(cm, axis1=-2, axis2=-1)
     return np.divide(n_correct, n_true, out=np.full(n_true.shape, np.nan), where=n_true > 0)
 
@@ -137,7 +148,13 @@ def unweighted_average_recall(cm):
     Returns
     -------
     np.ndarray [shape=(...)]
-        UAR in [0, 1], NaN without clips; chance is 1 / n_classes.
+        UAR in [0, 1], NaN without clips. Labels drawn uniformly from all classes have an expected UAR of 1 / n_classes,
+        also if some classes have no clips.
+
+    Raises
+    ------
+    ValueError
+        If the last two dimensions are not square.
 
     See Also
     --------
@@ -153,7 +170,9 @@ def unweighted_average_recall(cm):
     >>> float(unweighted_average_recall(np.array([[90, 0], [10, 0]])))  # accuracy is 0.9
     0.5
     """
-    return np.nanmean(recall_per_class(cm), axis=-1)
+    recall = recall_per_class(cm)
+    n_occurring, total = np.isfinite(recall).sum(axis=-1), np.nansum(recall, axis=-1)
+    return np.divide(total, n_occurring, out=np.full(total.shape, np.nan), where=n_occurring > 0)[()]
 
 
 def has_unseen_speakers(predictions):
@@ -259,15 +278,15 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     >>> bool(low < unweighted_average_recall(confusion_matrix(svm)) < high)
     True
     """
-    _check_result(predictions)
+    _check_result(predictions, "model", "split", "target")
     tail = _get_tail(level)
     uar = unweighted_average_recall(resample_speakers(predictions, n_resamples)).mean(axis=0)
     return tuple(np.quantile(uar, [tail, 1 - tail]).tolist())
 
 
-def _check_result(predictions):
-    """Raise a ValueError if the rows belong to several results; train_corpus and test_corpus may differ."""
-    for column in ("model", "split", "target"):
+def _check_result(predictions, *columns):
+    """Raise a ValueError if one of the columns has several values."""
+    for column in columns:
         names = list(predictions[column].unique()) if column in predictions else []
         if len(names) > 1:
             raise ValueError(f"the rows have {len(names)} values of {column} ({', '.join(map(str, names))}), which "
@@ -330,7 +349,7 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
             names = ", ".join(predictions["model"].unique()) or "no model"
             raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run, "
                              "and select the rows of both")
-        _check_result(rows)
+        _check_result(rows, "model", "split", "target")
     if set(first["speaker"]) != set(second["speaker"]):
         raise ValueError(f"{model} and {baseline} were tested on different speakers; select rows of one split")
     uar = [unweighted_average_recall(_count(rows, ["seed"])).mean() for rows in (first, second)]
@@ -500,6 +519,11 @@ def apply_temperature(p, temperature):
     np.ndarray [shape=(n_clips, n_classes)]
         Probabilities ``softmax(log(p) / temperature)``.
 
+    Raises
+    ------
+    ValueError
+        If the temperature is not positive.
+
     References
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML, 2017,
@@ -510,6 +534,8 @@ def apply_temperature(p, temperature):
     >>> apply_temperature(np.array([[0.8, 0.2]]), 2).round(3).tolist()
     [[0.667, 0.333]]
     """
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be positive; pass 1 to leave the probabilities unchanged")
     p = np.maximum(p, MIN_PROBABILITY) ** (1 / temperature)
     return p / p.sum(axis=1, keepdims=True)
 
@@ -529,6 +555,11 @@ def fit_temperature(p, y_index):
     float
         Temperature in [0.2, 5].
 
+    Raises
+    ------
+    ValueError
+        If `p` is not two-dimensional, or `y_index` does not have one entry per row of it.
+
     See Also
     --------
     apply_temperature : Rescale probabilities.
@@ -542,10 +573,18 @@ def fit_temperature(p, y_index):
     """
     from scipy.optimize import minimize_scalar
 
+    _check_true_index(p, y_index)
+
     def loss(temperature):
         return -np.log(apply_temperature(p, temperature)[np.arange(len(p)), y_index]).mean()
 
     return float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x)
+
+
+def _check_true_index(p, y_index):
+    if np.ndim(p) != 2 or np.shape(y_index) != np.shape(p)[:1]:
+        raise ValueError(f"p has the shape {np.shape(p)} and y_index {np.shape(y_index)}, not (n_clips, n_classes) and "
+                         "(n_clips,); pass the column of the true class of each row")
 
 
 def expected_calibration_error(p, y_index, n_bins=10):
@@ -567,6 +606,11 @@ def expected_calibration_error(p, y_index, n_bins=10):
     float
         Mean absolute difference of confidence and accuracy, weighted by the number of clips in a bin.
 
+    Raises
+    ------
+    ValueError
+        If `p` is not two-dimensional, `y_index` does not have one entry per row of it, or `n_bins` is not positive.
+
     References
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, "On calibration of modern neural networks", ICML, 2017,
@@ -577,6 +621,9 @@ def expected_calibration_error(p, y_index, n_bins=10):
     >>> expected_calibration_error(np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([0, 0]))
     0.25
     """
+    _check_true_index(p, y_index)
+    if n_bins < 1:
+        raise ValueError(f"n_bins={n_bins} must be positive; pass the number of bins, such as 10")
     confidence, correct = p.max(axis=1), p.argmax(axis=1) == y_index
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     return float(sum(abs(confidence[bins == b].mean() - correct[bins == b].mean()) * (bins == b).mean()

@@ -345,6 +345,8 @@ def load_predictions(results="ravdess", target="emotion"):
         If the folder has no predictions of the target.
     IntegrityError
         If the file is damaged.
+    ValueError
+        If the target is unknown.
 
     See Also
     --------
@@ -355,6 +357,8 @@ def load_predictions(results="ravdess", target="emotion"):
     >>> load_predictions("emodb").columns[:10].tolist()
     ['model', 'split', 'train_corpus', 'test_corpus', 'target', 'seed', 'fold', 'clip', 'speaker', 'label']
     """
+    if target not in TARGETS:
+        raise ValueError(f"target={target!r} is unknown; choose one of {', '.join(TARGETS)}")
     folder = _results_folder(results)
     parts = []
     for path in _find_files(folder, target):

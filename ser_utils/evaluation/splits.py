@@ -60,6 +60,12 @@ class Split:
     norm_by: str = "speaker"
 
 
+def _check_columns(clips, *columns):
+    if missing := [column for column in columns if column not in clips]:
+        raise ValueError(f"the clips table lacks the column {', '.join(missing)}; pass a table with it, such as "
+                         "load_features(folder).clips")
+
+
 def get_labels(clips, target="emotion"):
     """Return the class name of each clip.
 
@@ -79,7 +85,7 @@ def get_labels(clips, target="emotion"):
     Raises
     ------
     ValueError
-        If the target is unknown.
+        If the target is unknown, or a column that names its classes is missing.
 
     Examples
     --------
@@ -89,6 +95,7 @@ def get_labels(clips, target="emotion"):
     """
     if target not in TARGETS:
         raise ValueError(f"target={target!r} is unknown; choose one of {', '.join(TARGETS)}")
+    _check_columns(clips, *target.split("_"))
     if target != "gender_emotion":
         return clips[target].to_numpy(dtype=object)
     names = clips["gender"] + "_" + clips["emotion"]
@@ -113,7 +120,7 @@ def get_classes(clips, target="emotion"):
     Raises
     ------
     ValueError
-        If the target is unknown.
+        If `get_labels` rejects the target or the clips table.
 
     Examples
     --------
@@ -145,13 +152,15 @@ def sort_classes(names):
 
 
 def _get_speakers(clips):
+    _check_columns(clips, "speaker")
     alternative = "or use the split random-split (--split), whose scores do not hold for unseen speakers"
     if n_missing := clips["speaker"].isna().sum():
         raise ValueError(f"{n_missing} of {len(clips)} clips have no speaker; add a column speaker and extract again, "
                          f"{alternative}")
     speakers = sorted(clips["speaker"].unique())
     if len(speakers) < 3:
-        raise ValueError(f"{len(speakers)} speakers ({', '.join(speakers)}) are too few; provide three, {alternative}")
+        names = ", ".join(map(str, speakers))
+        raise ValueError(f"{len(speakers)} speakers ({names}) are too few; provide three, {alternative}")
     return speakers
 
 
@@ -161,6 +170,7 @@ def _speaker_folds(clips):
     if speakers == [f"{actor:02d}" for actor in range(1, 25)]:
         return [tuple([f"{actor:02d}" for actor in actors] for actors in fold)
                 for fold in zip(RAVDESS_TEST_ACTORS, RAVDESS_VALIDATION_ACTORS, strict=True)]
+    _check_columns(clips, "gender")
     # so that every fold tests both genders
     by_gender = clips.drop_duplicates("speaker").sort_values(["gender", "speaker"])["speaker"].tolist()
     n_folds = min(5, len(speakers))
@@ -197,7 +207,8 @@ def speaker_independent(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If the target is unknown, a clip has no speaker, or there are fewer than three speakers.
+        If the target is unknown, a column is missing, a clip has no speaker, or there are fewer than three
+        speakers.
 
     See Also
     --------
@@ -243,7 +254,8 @@ def leave_one_speaker_out(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If the target is unknown, a clip has no speaker, or there are fewer than three speakers.
+        If the target is unknown, a column is missing, a clip has no speaker, or there are fewer than three
+        speakers.
 
     Examples
     --------
@@ -280,8 +292,8 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     Raises
     ------
     ValueError
-        If the target is unknown, a clip has no speaker, there are fewer than three speakers, or `enrollment` selects no
-        clip, or more clips of an emotion than a speaker has.
+        If the target is unknown, a column is missing, a clip has no speaker, there are fewer than three speakers, or
+        `enrollment` selects no clip, or more clips of an emotion than a speaker has.
 
     Examples
     --------
@@ -296,6 +308,7 @@ def speaker_normalized(clips, target="emotion", seed=0, *, enrollment=None):
     splits = speaker_independent(clips, target)
     if enrollment is None:
         return [replace(split, norm_index=np.arange(len(clips))) for split in splits]
+    _check_columns(clips, "emotion")
     rows = clips.reset_index(drop=True)
     _check_enrollment(rows, enrollment)
     enrollment_index = np.sort(np.concatenate([
@@ -340,8 +353,8 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     Raises
     ------
     ValueError
-        If the target is unknown, a clip has no speaker, there are fewer than three speakers, or `n_speakers` or
-        `clip_fraction` is out of range.
+        If the target is unknown, a column is missing, a clip has no speaker, there are fewer than three speakers, or
+        `n_speakers` or `clip_fraction` is out of range.
 
     Examples
     --------
@@ -355,6 +368,7 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
         raise ValueError(f"n_speakers={n_speakers} must be positive; pass a number of speakers, or None for all")
     if not 0 < clip_fraction <= 1:
         raise ValueError(f"clip_fraction={clip_fraction} must lie between 0 and 1; pass 1 for all clips")
+    _check_columns(clips, "speaker", "gender", "emotion")
     splits = []
     for split in speaker_independent(clips, target):
         available = clips.drop(clips.index[split.test]).sample(frac=1, random_state=seed + split.fold)
@@ -367,12 +381,12 @@ def train_subset(clips, target="emotion", seed=0, *, n_speakers=None, clip_fract
     return splits
 
 
-def nested_cv(clips, target="emotion", seed=0):
-    """Split for model selection by nested cross-validation: one fold per pair of the groups of test speakers.
+def selection_cv(clips, target="emotion", seed=0):
+    """Split for model selection: one fold per pair of the groups of test speakers.
 
-    Models are trained on the other groups and predict both groups of the pair. As in [1]_, the configuration for outer
-    fold k is selected on the pairs that contain k, scored on the other group of the pair, so no test speaker of fold k
-    is used.
+    Models are trained on the other groups and predict both groups of the pair. On the pairs that contain group k,
+    scored on the other group of the pair, a configuration for fold k can be selected without its test speakers, as in
+    nested cross-validation [1]_. The published configurations are not nested: one configuration is used for all folds.
 
     Parameters
     ----------
@@ -392,7 +406,8 @@ def nested_cv(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If the target is unknown, a clip has no speaker, or there are fewer than three speakers.
+        If the target is unknown, a column is missing, a clip has no speaker, or there are fewer than three
+        speakers.
 
     References
     ----------
@@ -402,7 +417,7 @@ def nested_cv(clips, target="emotion", seed=0):
     Examples
     --------
     >>> from ser_utils.features.store import load_features
-    >>> splits = nested_cv(load_features().clips)
+    >>> splits = selection_cv(load_features().clips)
     >>> len(splits), len(splits[0].test)
     (10, 0)
     """
@@ -439,7 +454,7 @@ def cross_corpus(clips, target="emotion", seed=0, *, norm_by=None):
     Raises
     ------
     ValueError
-        If the target or `norm_by` is unknown, or no corpus can be tested.
+        If the target or `norm_by` is unknown, a column is missing, or no corpus can be tested.
 
     See Also
     --------
@@ -487,7 +502,7 @@ def leave_one_corpus_out(clips, target="emotion", seed=0, *, norm_by=None, only_
     Raises
     ------
     ValueError
-        If the target or `norm_by` is unknown, or no corpus can be tested.
+        If the target or `norm_by` is unknown, a column is missing, or no corpus can be tested.
 
     See Also
     --------
@@ -527,8 +542,10 @@ def speaker_independent_multi_corpus(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If the target is unknown, an actor is missing, or the names of the speakers do not begin with their corpus.
+        If the target is unknown, the column speaker or an actor is missing, or the names of the speakers do not begin
+        with their corpus.
     """
+    _check_columns(clips, "speaker")
     is_ravdess, folds = (clips["corpus"] == "ravdess").to_numpy(), []
     actors = {f"ravdess/{actor:02d}" for group in RAVDESS_TEST_ACTORS for actor in group}
     if missing := actors - set(clips["speaker"][is_ravdess]):
@@ -568,7 +585,8 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     Raises
     ------
     ValueError
-        If no speaker has two neutral or calm clips, `max_clips` is not positive, or `split` raises the error.
+        If a column is missing, no speaker has two neutral or calm clips, `max_clips` is not positive, or `split` raises
+        the error.
 
     Examples
     --------
@@ -580,6 +598,7 @@ def enroll_test_speakers(clips, target="emotion", seed=0, *, split, max_clips=5)
     """
     if max_clips < 1:
         raise ValueError(f"max_clips={max_clips} must be positive; pass the number of enrollment clips of a speaker")
+    _check_columns(clips, "speaker", "emotion")
     rng = np.random.default_rng(seed)
     is_neutral, enrollment = clips["emotion"].isin(["neutral", "calm"]), [np.empty(0, int)]
     for _, part in clips[is_neutral].groupby("speaker", sort=True):
@@ -631,6 +650,7 @@ def _split_corpora(clips, target, folds, norm_by):
     """Build a Split for each pair of training and test corpora, of corpora with disjoint speakers."""
     if norm_by not in (None, "speaker", "corpus"):
         raise ValueError(f"norm_by={norm_by!r} is unknown; choose speaker, corpus or None")
+    _check_columns(clips, "speaker")
     corpus, labels = clips["corpus"].to_numpy(), get_labels(clips, target)
     has_label = pd.notna(labels)
     classes = {name: set(labels[has_label & (corpus == name)]) for name in set(corpus)}
@@ -685,12 +705,13 @@ def train_speakers(clips, target="emotion", seed=0, *, n_speakers, max_clips=30)
     Raises
     ------
     ValueError
-        If the target is unknown, there are no clips, a fold has fewer training speakers than `n_speakers`, or
-        `n_speakers` or `max_clips` is not positive.
+        If the target is unknown, a column is missing, there are no clips, a fold has fewer training speakers than
+        `n_speakers`, or `n_speakers` or `max_clips` is not positive.
     """
     for name, value in (("n_speakers", n_speakers), ("max_clips", max_clips), ("number of clips", len(clips))):
         if value < 1:
             raise ValueError(f"{name}={value} must be positive; increase it")
+    _check_columns(clips, "speaker")
     labels = get_labels(clips, target)
     has_label = pd.notna(labels)
     common = set.intersection(*(set(labels[rows]) for rows in clips.groupby("corpus").indices.values())) - {None}
@@ -733,7 +754,7 @@ def random_split(clips, target="emotion", seed=0):
     Raises
     ------
     ValueError
-        If the target is unknown, the seed is negative, or there are too few clips to stratify.
+        If the target is unknown, its column is missing, the seed is negative, or there are too few clips to stratify.
 
     Examples
     --------
@@ -786,8 +807,8 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     Raises
     ------
     ValueError
-        If the target or `disjoint` is unknown, a clip has no speaker or, for the variants that compare them, no
-        statement or intensity, or there are fewer than three speakers.
+        If the target or `disjoint` is unknown, a column is missing, a clip has no speaker or, for the variants that
+        compare them, no statement or intensity, or there are fewer than three speakers.
 
     Examples
     --------
@@ -801,6 +822,7 @@ def size_matched(clips, target="emotion", seed=0, *, disjoint):
     """
     if disjoint not in DISJOINT:
         raise ValueError(f"disjoint={disjoint!r} is unknown; choose one of {', '.join(DISJOINT)}")
+    _check_columns(clips, "speaker", "emotion", "statement", *DISJOINT[disjoint])
     for column in DISJOINT[disjoint]:
         if n_missing := clips[column].isna().sum():
             raise ValueError(f"{n_missing} of {len(clips)} clips have no {column}, which disjoint={disjoint!r} needs; "
@@ -841,7 +863,7 @@ SPLITS: dict[str, Callable] = {
     "speaker-independent": speaker_independent,
     "leave-one-speaker-out": leave_one_speaker_out,
     "random-split": random_split,
-    "nested-cv": nested_cv,
+    "selection-cv": selection_cv,
     "cross-corpus": cross_corpus,
     "cross-corpus-corpus-normalized": partial(cross_corpus, norm_by="corpus"),
     "cross-corpus-speaker-normalized": partial(cross_corpus, norm_by="speaker"),

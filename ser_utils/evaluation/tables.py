@@ -19,7 +19,7 @@ SPLIT_TITLES = {  # in the order of the tables
     "enrollment-normalized": "Unseen speakers, features standardized by five neutral and calm enrollment clips of each "
                              "speaker, which are not tested",
     "leave-one-speaker-out": "Leave-one-speaker-out cross-validation",
-    "nested-cv": "Nested cross-validation for model selection",
+    "selection-cv": "Nested cross-validation for model selection",
     "random-split": "Random split"}
 TARGET_TITLES = {"emotion": "{n_classes} emotions", "gender_emotion": "ten classes (gender × 5 emotions)",
                  "gender": "gender"}
@@ -380,22 +380,29 @@ def format_comparison(summary, published=None):
 
     Returns
     -------
-    str
-        Table as plain text, followed by a note.
+    table : pd.DataFrame
+        Table of text.
+    note : str
+        Common properties of the rows, and how to read the scores.
     """
     table = summary[[*KEYS, "n_clips", "n_speakers"]].rename(columns={"n_clips": "clips", "n_speakers": "speakers"})
     common = [name for name in table if name != "model" and (table[name] == table[name].iloc[0]).all()]
     note = ", ".join(f"{name.replace('_', ' ')} {table[name].iloc[0]}" for name in common)
     table = table.drop(columns=common)
-    for title, column in {"UAR": "uar", "accuracy": "accuracy", "chance": "chance"}.items():
-        table[title] = summary[column].map(format_percent)
+    table["UAR"] = summary["uar"].map(format_percent)
+    if summary["ci_low"].notna().any():
+        table["95 % CI"] = [_format_pair(low, "–", high)
+                            for low, high in summary[["ci_low", "ci_high"]].itertuples(index=False)]
+    for title in ("accuracy", "chance"):
+        table[title] = summary[title].map(format_percent)
     note = f"Validation set: {note}.\nUAR, accuracy and chance in %."
     if published is not None:
         joined = summary[KEYS].join(published.set_index(KEYS)[["uar", "n_folds", "n_seeds"]], on=KEYS)
         if joined["uar"].notna().any():
-            table["published UAR"] = [f"{format_percent(row.uar)} ({row.n_folds:.0f} folds × {row.n_seeds:.0f} seeds)"
-                                      if row.n_folds > 0 else "–" for row in joined.itertuples()]
+            table["published UAR"] = [
+                f"{format_percent(row.uar)} ({row.n_folds:.0f} folds, {row.n_seeds:.0f} seed{'s' * (row.n_seeds > 1)})"
+                if row.n_folds > 0 else "–" for row in joined.itertuples()]
             note += " Published UAR: on the test sets, trained on the training and validation sets."
     if (summary["n_speakers"] < MIN_SPEAKERS).any():
         note += f"\nFewer than {MIN_SPEAKERS} speakers: no confidence interval; do not rank models by these scores."
-    return f"{table.to_string(index=False)}\n\n{note}"
+    return table, note

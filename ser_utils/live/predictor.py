@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from reprlib import repr as short_repr
 
 import numpy as np
 
@@ -91,8 +92,8 @@ def predict(source, sr=None, speaker_stats=None, model="whisper"):
         If the recording cannot be opened or decoded, is empty, truncated or longer than one hour, or contains NaN,
         infinite or implausibly large samples.
     ValueError
-        If `check_samples` rejects the samples or their sampling rate, the statistics are not those of the model, or the
-        model is unknown.
+        If `source` is neither a file nor samples, `check_samples` rejects the samples or their sampling rate, the
+        statistics are not those of the model, or the model is unknown.
     IntegrityError
         If a model file is missing or altered.
 
@@ -327,6 +328,9 @@ def format_predictions(predictions):
 def _split_segments(source, sr):
     """Yield (start in s, samples [shape=(n, n_channels)], sr) of each segment of a file or array."""
     if not isinstance(source, str | Path):
+        if not np.ndim(source):
+            raise ValueError(f"source={short_repr(source)} is neither a file (str or Path) nor samples (array of shape "
+                             "(n,) or (n, n_channels)); pass one of them")
         rest = [check_samples(source, sr)]
 
         def read(n):

@@ -48,16 +48,16 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         with two inputs: padded sequences and their mask.
     network_kwargs : dict, optional
         Further arguments of the network, such as ``{"width": 64}``.
-    n_mfcc : int, optional
+    n_mfcc : int > 0, optional
         Number of leading coefficients the network uses; all by default. Augmentation always acts on all.
-    crop_frames : int, default 192
+    crop_frames : int > 0, default 192
         Length of training examples, in frames: a multiple of 8 for the networks of `NETWORKS`. Each epoch takes a
         random crop of longer clips and pads shorter ones; prediction uses whole clips.
-    epochs : int, default 40
-        Fixed number of epochs; there is no early stopping.
+    epochs : int >= 0, default 40
+        Fixed number of epochs; there is no early stopping. 0 keeps the random initial weights.
     max_steps : int, optional
         Upper limit on the number of training steps (batches), which reduces the number of epochs on a large corpus.
-    batch_size : int, default 32
+    batch_size : int > 0, default 32
         Number of clips per training step.
     label_smoothing : float in [0, 1), default 0.1
         Weight of the uniform distribution in the training labels.
@@ -157,15 +157,24 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X is empty, a clip has no frames, another number of coefficients, NaN or infinity; if X and y differ in
-            length; if a validation label does not occur in y; or if a parameter's value is unknown.
+            If X is empty, a clip is not two-dimensional, has no frames, fewer coefficients than the parameter `n_mfcc`,
+            another number of them than the first clip, NaN or infinity; if X and y differ in length; if y has fewer
+            than two classes; if a validation label does not occur in y; or if a parameter is out of range or unknown.
         """
-        from ser_utils.models.networks import keras
-
+        self._check_parameters()
         X, y = _check_sequences(X), np.asarray(y)
+        if self.n_mfcc is not None and self.n_mfcc > X[0].shape[1]:
+            raise ValueError(f"n_mfcc={self.n_mfcc} exceeds the {X[0].shape[1]} coefficients of the clips; lower it, "
+                             "or pass None for all")
         if len(X) != len(y):
             raise ValueError(f"X has {len(X)} clips and y has {len(y)} labels; pass one label per clip")
-        self.classes_, counts = np.unique(y, return_counts=True)
+        classes, counts = np.unique(y, return_counts=True)
+        if len(classes) < 2:
+            raise ValueError(f"y has {len(classes)} class ({classes[0]}); pass clips of at least two classes")
+
+        from ser_utils.models.networks import keras  # imports TensorFlow
+
+        self.classes_ = classes
         self.class_prior_ = counts / len(y)
         self.n_features_in_ = X[0].shape[1]
         frames = np.concatenate([self._select(x) for x in X])
@@ -200,8 +209,11 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
+        NotFittedError
+            If `fit` has not been called.
         ValueError
-            If X is empty, or a clip has no frames, another number of coefficients, NaN or infinity.
+            If X is empty, or a clip is not two-dimensional, has no frames, another number of coefficients, NaN or
+            infinity.
         """
         check_is_fitted(self, "network_")
         X = _check_sequences(X, self.n_features_in_)
@@ -227,10 +239,11 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
 
         Raises
         ------
-        ValueError
+        NotFittedError, ValueError
             As for `predict_proba`.
         """
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        proba = self.predict_proba(X)
+        return self.classes_[proba.argmax(axis=1)]
 
     def prepare(self, X):
         """Compute the inputs of `network_`: standardized and padded sequences, and their mask.
@@ -250,6 +263,20 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "network_")
         X = self._standardize(_check_sequences(X, self.n_features_in_))
         return pad_sequences(X, self.network_.input_shape[0][1])  # None: of any length
+
+    def _check_parameters(self):
+        for name, low in (("n_mfcc", 1), ("crop_frames", 1), ("epochs", 0), ("batch_size", 1)):
+            value = getattr(self, name)
+            if name == "n_mfcc" and value is None:  # all coefficients
+                continue
+            if not (isinstance(value, int | np.integer) and value >= low):
+                raise ValueError(f"{name}={value!r} must be an integer of at least {low}")
+        if isinstance(self.network, str) and self.crop_frames % 8:
+            raise ValueError(f"crop_frames={self.crop_frames} must be a multiple of 8 for network={self.network!r}; "
+                             f"pass {8 * -(-self.crop_frames // 8)}")
+        rate = self.learning_rate
+        if not (isinstance(rate, int | float | np.integer | np.floating) and 0 < rate < np.inf):
+            raise ValueError(f"learning_rate={rate!r} must be a positive number, such as 1e-3")
 
     def _predict_network(self, X):
         order = np.argsort([len(x) for x in X], kind="stable")  # batches of similar length need little padding
@@ -319,10 +346,14 @@ def _check_sequences(X, n_mfcc=None):
     if not len(X):
         raise ValueError("X is empty; pass at least one clip")
     X = [np.asarray(x, np.float32) for x in X]
-    n_mfcc = n_mfcc or X[0].shape[-1]
     for row, x in enumerate(X):
-        if x.ndim != 2 or x.shape[1] != n_mfcc or not len(x):
-            raise ValueError(f"X[{row}] has shape {x.shape}, not (n_frames, {n_mfcc}) with at least one frame; omit it")
+        if x.ndim != 2 or not x.size:
+            raise ValueError(f"X[{row}] has shape {x.shape}, not (n_frames, n_mfcc) with at least one frame and "
+                             "coefficient; pass one two-dimensional array per clip")
+        n_mfcc = n_mfcc or x.shape[1]
+        if x.shape[1] != n_mfcc:
+            raise ValueError(f"X[{row}] has shape {x.shape}, not (n_frames, {n_mfcc}); pass clips with the same "
+                             "coefficients")
         if not np.isfinite(x).all():
             raise ValueError(f"X[{row}] contains NaN or infinity; omit it")
     return X

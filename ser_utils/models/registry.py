@@ -202,7 +202,7 @@ def _original_cnn():
                               optimizer="rmsprop", learning_rate=1e-4, standardize=False, prior_correction=False)
 
 
-# Selected by nested cross-validation (results/ravdess/model_selection.csv)
+# Selected with the split selection-cv (results/ravdess/model_selection.csv)
 PLAIN_PARAMS: dict[str, dict] = {
     "mlp": {"network_kwargs": {"units": 512}},
     "lstm": {"network_kwargs": {"pooling": "last", "dropout": 0.5}, "epochs": 20, "batch_size": 32},
