@@ -5,6 +5,7 @@ module is imported here.
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 from ser_utils._utils.files import ROOT
@@ -23,6 +24,7 @@ MODULES = ["ser_utils", *(f"ser_utils.{name}" for names in GROUPS.values() for n
 DIRECTIVES = {ast.FunctionDef: "autofunction", ast.ClassDef: "autoclass"}
 
 
+@cache
 def parse(module):
     """Syntax tree of a module."""
     path = ROOT / module.replace(".", "/")
