@@ -51,7 +51,8 @@ EXPERIMENT_INTRODUCTION = """# Last comparison on this machine
 The models of the last run of `ser evaluate`, which is part of `make run`, on the clips of speakers that they were not
 trained on. UAR (unweighted average recall) is the mean of the recalls of all classes, *chance* the UAR of a constant
 prediction ([glossary](../docs/glossary.md)). Scores on a few validation speakers depend on these speakers: the
-[published results](../docs/results.md) are scores on the test sets of all folds, with confidence intervals.
+[published results](../docs/results.md) are scores on the test sets of all folds, with confidence intervals. `make docs`
+updates this page after a run of `ser evaluate`.
 """
 ATTACHMENT = re.compile(r"(?<=\]\()attachment:([\w.]+)(?=\))")
 LINK = re.compile(r"\[([^\[\]]+)\]\((?!https?:|mailto:|attachment:|#)([^)\s#]+)(#[^)\s]*)?\)")  # relative links
@@ -232,8 +233,8 @@ def plot_experiment(experiment):
     from ser_utils.plotting import plot_confusion_matrix, plot_training_curves
 
     if curves := json.loads((Path(experiment) / "experiment.json").read_text(encoding="utf-8"))["curves"]:
-        yield ("Training curves", "One line per model, mean over its runs. A validation loss that rises while the "
-               "training loss falls indicates overfitting to the training speakers.",
+        yield ("Training curves", "Means over the runs of a model; the number of epochs is set for each model. A "
+               "validation loss that rises while the training loss falls indicates overfitting to training speakers.",
                plot_training_curves(curves)[0].figure)
     if has_predictions(experiment, "emotion"):
         for (model, *_), rows in load_predictions(experiment).groupby(metrics.KEYS, sort=False):

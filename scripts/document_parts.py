@@ -54,7 +54,7 @@ DESCRIPTIONS = {  # of the models of the README: input, classifier
     "cnn_robust": ("MFCC", "the same with simulated recording channels"),
     "ensemble_weighted": ("MFCC and functionals", "weighted logarithmic opinion pool"),
     "whisper_logreg": ("encoder of Whisper-base, pretrained", "logistic regression"),
-    "fusion": ("all of the above, and Whisper networks", "weighted logarithmic opinion pool")}
+    "fusion": ("MFCC, functionals and the encoder", "weighted logarithmic opinion pool")}
 OPEN_SPLIT, RAVDESS_SPLIT = "leave-one-corpus-out-open", "speaker-independent-multi-corpus"
 WHISPER_MODEL = DEPLOYED["whisper"]["emotion"]
 
@@ -78,10 +78,10 @@ def get_uar(summary, split, model="cnn_attention"):
 
 def leakage(summary):
     """Sentence on the first figure."""
-    return (f"Trained on equally many clips, the CNN with attention reaches "
-            f"{get_uar(summary, 'size-matched-random')} % UAR under a random split and "
-            f"{get_uar(summary, 'size-matched-speakers')} % on unseen speakers "
-            f"({get_uar(summary, 'speaker-independent')} % with the full training set).")
+    return ("With equally many training clips, the CNN with attention reaches "
+            f"{get_uar(summary, 'size-matched-random')} % UAR under a random split, "
+            f"{get_uar(summary, 'size-matched-repetitions')} % with the repetitions of an utterance kept together, and "
+            f"{get_uar(summary, 'size-matched-speakers')} % on unseen speakers.")
 
 
 def headline(summary):
