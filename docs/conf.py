@@ -43,7 +43,7 @@ html_favicon = "../web/icon.svg"
 html_sidebars = {"**": ["navbar-logo.html", "icon-links.html", "search-button-field.html", "live-page.html",
                         "sbt-sidebar-nav.html"]}
 html_css_files = ["site.css"]
-html_context = {"default_mode": "light"}
+html_context = {"default_mode": "auto"}
 html_copy_source = True  # the button "download this notebook"
 html_last_updated_fmt = None
 mathjax_path = "mathjax/tex-svg.js"  # MathJax 3.2.2 from npm, no request to another host

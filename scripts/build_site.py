@@ -252,7 +252,8 @@ def run_sphinx(site, sources, repository_url=""):
                "--doctree-dir", site.with_name("site_doctrees"), "--fail-on-warning", sources, site]
     if not sys.stdout.isatty():  # in a terminal, Sphinx shows its progress on one line
         command.append("--quiet")
-    environment = os.environ | {"SER_REPOSITORY_URL": repository_url}
+    # Sphinx stops at a locale that is not installed
+    environment = os.environ | {"SER_REPOSITORY_URL": repository_url, "LC_ALL": "C", "PYTHONUTF8": "1"}
     return subprocess.run(command, check=False, env=environment).returncode == 0
 
 

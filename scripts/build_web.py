@@ -76,7 +76,10 @@ def build(folder, documentation="", model_card="models/README.md"):
         if not all((folder / name).is_file() for name in ("sw.js", "models.json")):
             raise ValueError(f"{folder} exists and is not a build of the live page; choose another folder")
         shutil.rmtree(folder)
-    shutil.copytree(WEB, folder)
+    for path in WEB.rglob("*"):  # copytree would keep the permissions of a read-only checkout
+        if path.is_file():
+            (folder / path.relative_to(WEB)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / path.relative_to(WEB))
     (folder / "models").mkdir()
     for file in {"README.md", "LICENSE-whisper.md", *(file for files in FILES.values() for file in files.values())}:
         shutil.copyfile(MODELS_FOLDER / file, folder / "models" / file)
