@@ -151,12 +151,13 @@ def model_summary():
     return format_markdown_table(pd.DataFrame(columns).reset_index(names="test data: score in per cent"))
 
 
-def calibration():
-    """Temperature and calibration error of the deployed emotion model."""
-    info = read_json("models/mfcc_info.json")
-    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins) is "
+def calibration(name):
+    """Temperature and calibration error of a deployed emotion model, "whisper" or "mfcc"."""
+    info = read_json(f"models/{name}_info.json")
+    averaged, unit = {"whisper": (", averaged over the corpora,", "corpora"), "mfcc": ("", "folds")}[name]
+    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins){averaged} is "
             f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
-            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other folds")
+            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other {unit}")
 
 
 def channel_robustness():
@@ -238,14 +239,6 @@ def gender_recall():
     return format_markdown_table(pd.DataFrame({
         "recall, female": table["female"], "recall, male": table["male"], "accuracy": whisper,
         "MFCC†: accuracy": mfcc}).reindex(whisper.index).fillna("–").reset_index(names="tested on"))
-
-
-def whisper_calibration():
-    """Temperature and calibration error of the deployed Whisper model."""
-    info = read_json("models/whisper_info.json")
-    return (f"T = {info['temperature']:.2f}; the expected calibration error (ten bins), averaged over the corpora, is "
-            f"{format_percent(info['ece_uncalibrated'])} % before scaling and "
-            f"{format_percent(info['ece_calibrated'])} % after scaling with the temperature of the other corpora")
 
 
 def whisper_ood_false_positives():

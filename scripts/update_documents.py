@@ -29,7 +29,7 @@ FIGURE_MODELS = {  # of the first figure: title, input
     "whisper_logreg": ("logistic regression", "pretrained Whisper encoder")}
 
 
-def pages():
+def compute_markers():
     """Compute the text of every marker.
 
     Returns
@@ -56,7 +56,8 @@ def pages():
             "folds": parts.folds(), "feature_settings": parts.feature_settings(),
             "training_settings": parts.training_settings(), "augmentation_settings": parts.augmentation_settings(),
             "channel_settings": parts.channel_settings(),
-            "test_access": parts.test_access(), "whisper_trials": parts.whisper_trials()},
+            "test_access": parts.test_access(), "whisper_trials": parts.whisper_trials(),
+            "interval_widths": parts.interval_widths()},
         "docs/guide/installation.md": {"first_run": parts.first_run()},
         "docs/guide/prediction.md": {"adaptation": card.adaptation(), "held_out_mean": card.held_out_mean(),
                                      "held_out_range": card.held_out_range()},
@@ -69,10 +70,10 @@ def pages():
             "emodb_mfcc": card.emodb_mfcc(), "confusions": card.confusions(), "mfcc_gender": card.mfcc_gender(),
             "ravdess_adaptation": card.ravdess_adaptation(),
             "training_data": card.training_data(), "gender_recall": card.gender_recall(),
-            "calibration": card.calibration(), "robustness": card.channel_robustness(),
+            "calibration": card.calibration("mfcc"), "robustness": card.channel_robustness(),
             "enrollment": card.enrollment(), "emodb": card.emodb(), "encoder": card.encoder(),
             "ood_detection": card.ood_detection(), "ood_false_positives": card.ood_false_positives(),
-            "whisper_calibration": card.whisper_calibration(),
+            "whisper_calibration": card.calibration("whisper"),
             "whisper_ood_false_positives": card.whisper_ood_false_positives()},
         "web/index.html": {
             "page_ravdess": card.headline_score(MULTI_CORPUS, parts.WHISPER_MODEL, parts.RAVDESS_SPLIT),
@@ -127,6 +128,13 @@ def replace_markers(path, markers):
     return content
 
 
+def mark_chance(ax, chance):
+    """Draw the chance level, a fraction, as a vertical line below the first row."""
+    percent = 100 * chance
+    ax.axvline(percent, color="0.4", linestyle="--", linewidth=1)
+    ax.annotate(f"chance ({percent} %)", (percent, -0.55), (5, 0), textcoords="offset points", va="center", color="0.3")
+
+
 def plot_random_vs_unseen(summary):
     """Plot the UAR of each model under a random split and on unseen speakers, with chance level.
 
@@ -143,9 +151,7 @@ def plot_random_vs_unseen(summary):
                       for name in ("random", "speakers"))
     unseen = unseen.sort_values("uar")
     ax = plt.subplots(figsize=(8.4, 3.6), layout="constrained")[1]
-    chance = 100 * unseen["chance"].iloc[0]
-    ax.axvline(chance, color="0.4", linestyle="--", linewidth=1)
-    ax.annotate(f"chance ({chance} %)", (chance, -0.55), (5, 0), textcoords="offset points", va="center", color="0.3")
+    mark_chance(ax, unseen["chance"].iloc[0])
     for y, (model, row) in enumerate(unseen.iterrows()):
         color, x_random, x_unseen = get_style(model)["color"], 100 * random.loc[model, "uar"], 100 * row["uar"]
         error = np.abs(100 * row[["ci_low", "ci_high"]].to_numpy(float)[:, None] - x_unseen)
@@ -178,9 +184,7 @@ def plot_unseen_speakers(summary):
     rows = parts.select(summary, **parts.HEADLINE).set_index("model").loc[list(FIGURE_MODELS)].sort_values("uar")
     colors = {"MFCC": "#0072B2", "openSMILE functionals": "#BB7700", "pretrained Whisper encoder": "#AA3311"}
     ax = plt.subplots(figsize=(8.4, 4), layout="constrained")[1]
-    chance = 100 * rows["chance"].iloc[0]
-    ax.axvline(chance, color="0.4", linestyle="--", linewidth=1)
-    ax.annotate(f"chance ({chance} %)", (chance, -0.55), (5, 0), textcoords="offset points", va="center", color="0.3")
+    mark_chance(ax, rows["chance"].iloc[0])
     for y, (model, row) in enumerate(rows.iterrows()):
         uar, low, high = 100 * row[["uar", "ci_low", "ci_high"]].to_numpy(float)
         ax.errorbar(uar, y, xerr=[[uar - low], [high - uar]], color=colors[FIGURE_MODELS[model][1]], marker="o",
@@ -234,7 +238,7 @@ def draw_badges():
 def main():
     """Rewrite the documents, the badges and the figures."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    contents = {path: replace_markers(path, markers) for path, markers in pages().items()}
+    contents = {path: replace_markers(path, markers) for path, markers in compute_markers().items()}
     contents[ROOT / "docs" / "results.md"] = render_results_page()
     contents |= draw_badges()
     for path, content in contents.items():

@@ -8,7 +8,7 @@ from ser_utils._utils.files import ROOT
 
 def test_documents_are_up_to_date():
     """If this fails, run scripts/update_documents.py."""
-    for path, markers in update_documents.pages().items():
+    for path, markers in update_documents.compute_markers().items():
         content = path.read_text(encoding="utf-8")
         for name, text in markers.items():
             assert update_documents.replace_markers(path, {name: text}) == content, f"{path.name}: {name}"

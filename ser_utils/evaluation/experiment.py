@@ -278,8 +278,7 @@ def execute_run(run, data):
     Raises
     ------
     ValueError
-        If the model or the target is unknown, the features of the model are missing, or the training set has fewer
-        clips than the model needs.
+        If the model or the target is unknown, or the features of the model are missing.
     KeyError, IndexError
         If there is no such split or fold; `plan_runs` checks both.
 
@@ -298,7 +297,6 @@ def execute_run(run, data):
     folds, y = SPLITS[run.split](clips, run.target, seed=run.seed), get_labels(clips, run.target)
     split = folds[run.fold]
     train_index, eval_index = _select_rows(split, run.subset)
-    _check_class_counts(run, y[train_index])
     X, prepare = data.get_input(spec.input_type), None
     if split.norm_index is not None and hasattr(estimator, "adapt"):
         prepare = _get_adaptation(X, split, clips, eval_index)
@@ -452,22 +450,18 @@ def check_training_sets(runs, clips):
     """
     folds: dict[tuple, list] = {}
     for run in runs:
-        if get_model(run.model).min_clips > 1:
+        if (min_clips := get_model(run.model).min_clips) > 1:
             key = run.split, run.target, run.seed
             if key not in folds:
                 folds[key] = SPLITS[run.split](clips, run.target, seed=run.seed)
             train_index, _ = _select_rows(folds[key][run.fold], run.subset)
-            _check_class_counts(run, get_labels(clips, run.target)[train_index])
-
-
-def _check_class_counts(run, train_labels):
-    min_clips, counts = get_model(run.model).min_clips, Counter(train_labels)
-    name, n_clips = max(counts.items(), key=lambda item: item[1], default=("any class", 0))
-    if n_clips < min_clips:
-        raise ValueError(
-            f"{run.model} needs {min_clips} training clips of at least one class, but fold {run.fold} of {run.split} "
-            f"has {n_clips} of {name}, the most frequent class; add clips of each class, or choose another model "
-            "(--model), such as sklearn.linear_model:LogisticRegression")
+            counts = Counter(get_labels(clips, run.target)[train_index])
+            [(name, n_clips)] = counts.most_common(1) or [("any class", 0)]
+            if n_clips < min_clips:
+                raise ValueError(
+                    f"{run.model} needs {min_clips} training clips of at least one class, but fold {run.fold} of "
+                    f"{run.split} has {n_clips} of {name}, the most frequent class; add clips of each class, or choose "
+                    "another model (--model), such as sklearn.linear_model:LogisticRegression")
 
 
 def run_experiment(runs, features=RAVDESS_FEATURES, cache_dir="build/runs", *, n_jobs=-1, scheduler=None,
