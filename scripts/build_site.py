@@ -26,7 +26,7 @@ import api_pages
 import build_web
 from execute_notebooks import NOTEBOOKS, execute_notebooks, list_notebooks
 
-from ser_utils._utils.files import ROOT
+from ser_utils._utils.files import ROOT, run_git
 from ser_utils.evaluation import metrics
 from ser_utils.evaluation.results import has_predictions, load_predictions, load_summary
 from ser_utils.evaluation.tables import format_comparison, format_markdown_table
@@ -60,10 +60,7 @@ LINK = re.compile(r"\[([^\[\]]+)\]\((?!https?:|mailto:|attachment:|#)([^)\s#]+)(
 
 def read_remote():
     """Address of the git remote "origin", or "" without git or remote."""
-    if not shutil.which("git"):
-        return ""
-    return subprocess.run(["git", "remote", "get-url", "origin"], cwd=ROOT, capture_output=True, text=True,
-                          check=False).stdout.strip()
+    return run_git("remote", "get-url", "origin")
 
 
 def get_repository_url():
@@ -282,7 +279,7 @@ def main(arguments=None):
     url = get_repository_url()
     write_sources(folder / "site_source", executed, EXPERIMENT, url)
     succeeded &= build(folder / "site", folder / "site_source", url)
-    page = "last_run/index.html" if options.execute else "index.html"
+    page = "last_run/index.html" if options.execute and has_predictions(EXPERIMENT) else "index.html"
     print(f"open {folder / 'site' / page} in a browser")
     return int(not succeeded)
 

@@ -464,7 +464,8 @@ def held_out_mean_mfcc():
 def first_run():
     """Duration of each step in a fresh clone."""
     return format_markdown_table(pd.DataFrame([
-        {"step": f"{step['step']}: `{step['command']}`", "time": format_duration(step["seconds"])}
+        {"step": f"{step['step']}: `{step['command']}`", "time": format_duration(step["seconds"]),
+         "measured": step["date"]}
         for step in read_json("docs/first_run.json")["steps"]]))
 
 

@@ -60,9 +60,10 @@ def main():
         subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
         home.mkdir()
         copy_samples(Path(folder) / "custom")
-        steps = [{"step": step, "command": command, "seconds": round(run_step(command, clone, home), 1)}
+        date = datetime.now(UTC).strftime("%Y-%m-%d")
+        steps = [{"step": step, "command": command, "seconds": round(run_step(command, clone, home), 1), "date": date}
                  for step, command in STEPS]
-    result = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "cores": os.cpu_count(),
+    result = {"cores": os.cpu_count(),
               "python": platform.python_version(), "steps": steps}
     OUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -261,11 +261,11 @@ def emodb():
     common = emotion.drop(columns=[f"p_{name}" for name in absent])
     lines = []
     for title, rows in (("Emotion, restricted to the six common classes", common),
-                        ("Emotion, all eight classes", emotion), ("Gender", gender)):
+                        ("Emotion, eight outputs, six classes in the test set", emotion), ("Gender", gender)):
         row = recall_row(rows)
         recalls = ", ".join(f"{name} {value}" for name, value in row.drop("UAR").items())
         lines.append(f"- {title}: UAR {row['UAR']} % (95 % CI {format_ci(rows)}, {rows['speaker'].nunique()} speakers, "
-                     f"chance {format_percent(1 / len(get_class_names(rows)))}); recall: {recalls}.")
+                     f"chance {format_percent(1 / rows['label'].nunique())}); recall: {recalls}.")
     flagged = format_percent((gender["ood_score"] > 1).mean(), 0)
     return "\n".join([*lines, f"- Flagged as out of distribution: {flagged} % of the clips."])
 

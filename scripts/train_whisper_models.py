@@ -51,7 +51,7 @@ def fit_calibration(predictions):
     """
     tables = {}
     for corpus, rows in predictions.groupby("test_corpus"):
-        names = [name for name in metrics.get_class_names(rows) if rows[f"p_{name}"].notna().any()]
+        names = list(metrics.get_class_names(rows))
         tables[corpus] = (rows[[f"p_{name}" for name in names]].to_numpy(), rows["label"].map(names.index).to_numpy())
     log_temperatures = {corpus: np.log(metrics.fit_temperature(*table)) for corpus, table in tables.items()}
     calibrated = []

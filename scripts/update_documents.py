@@ -130,9 +130,9 @@ def replace_markers(path, markers):
 
 def mark_chance(ax, chance):
     """Draw the chance level, a fraction, as a vertical line below the first row."""
-    percent = 100 * chance
-    ax.axvline(percent, color="0.4", linestyle="--", linewidth=1)
-    ax.annotate(f"chance ({percent} %)", (percent, -0.55), (5, 0), textcoords="offset points", va="center", color="0.3")
+    ax.axvline(100 * chance, color="0.4", linestyle="--", linewidth=1)
+    ax.annotate(f"chance ({format_percent(chance)} %)", (100 * chance, -0.55), (5, 0), textcoords="offset points",
+                va="center", color="0.3")
 
 
 def plot_random_vs_unseen(summary):

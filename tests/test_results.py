@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from test_metrics import make_predictions
 
+from ser_utils._utils import files
 from ser_utils._utils.files import ROOT, IntegrityError
 from ser_utils.datasets.core import DATASETS, EMOTIONS
 from ser_utils.evaluation import experiment, metrics, results, tables
@@ -379,6 +380,7 @@ def test_combine_with_a_validation_set_ignores_the_labels_of_the_test_set(member
 def test_require_committed_rejects_modified_files_for_published_results_only(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(results, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "ROOT", tmp_path)
 
     def git(*arguments):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=tmp_path, check=True,

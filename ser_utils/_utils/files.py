@@ -1,7 +1,9 @@
-"""Atomic writes, SHA-256 checksums and CSV tables."""
+"""Atomic writes, SHA-256 checksums, CSV tables and git."""
 
 import hashlib
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,3 +187,22 @@ def read_csv(path_or_buffer):
 
     return pd.read_csv(path_or_buffer, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""],
                        encoding_errors=CSV_ENCODING[1])
+
+
+def run_git(*arguments):
+    """Run git in the repository.
+
+    Parameters
+    ----------
+    *arguments : str
+        Command and options of git.
+
+    Returns
+    -------
+    str
+        Standard output; empty if git is missing or fails.
+    """
+    if not shutil.which("git"):
+        return ""
+    result = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+    return result.stdout.rstrip() if result.returncode == 0 else ""

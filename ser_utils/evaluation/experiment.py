@@ -333,12 +333,8 @@ def _get_metadata(clips, y, train_index):
 def _get_adaptation(X, split, clips, eval_index):
     """Return a function of a fitted estimator and its input that adapts the input to the enrollment clips."""
     groups, enrollment_index = clips[split.norm_by].to_numpy(), np.asarray(split.norm_index)
-    return partial(_adapt, groups=groups[eval_index], enrollment_X=[X[row] for row in enrollment_index],
-                   enrollment_groups=groups[enrollment_index])
-
-
-def _adapt(estimator, X, groups, enrollment_X, enrollment_groups):
-    return estimator.adapt(X, groups, enrollment_X, enrollment_groups)
+    enrollment_X = [X[row] for row in enrollment_index]
+    return lambda estimator, X_eval: estimator.adapt(X_eval, groups[eval_index], enrollment_X, groups[enrollment_index])
 
 
 def _get_classes_of_folds(folds, clips, target):

@@ -11,7 +11,7 @@ from ser_utils.evaluation.splits import UNSEEN_SPEAKER_SPLITS
 
 KEYS = ["model", "split", "train_corpus", "test_corpus", "target"]
 MIN_SPEAKERS = 6  # a bootstrap over fewer speakers gives no usable interval
-MIN_PROBABILITY = 5e-6  # half of the last digit of a stored probability
+MIN_PROBABILITY = 5e-6  # half of the last of five digits after the point
 
 
 def get_class_names(predictions):
@@ -100,7 +100,7 @@ def confusion_matrix(predictions):
     >>> confusion_matrix(table).tolist()
     [[1, 0], [1, 1]]
     """
-    _check_result(predictions, "model", "split", "target", "test_corpus")
+    _check_result(predictions)
     return _count(predictions)
 
 
@@ -256,8 +256,8 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     Raises
     ------
     ValueError
-        If the table has several models, splits or targets, `level` does not lie between 0 and 1, or `resample_speakers`
-        rejects the table or `n_resamples`.
+        If the table has several models, splits, targets or test corpora, `level` does not lie between 0 and 1, or
+        `resample_speakers` rejects the table or `n_resamples`.
 
     See Also
     --------
@@ -278,15 +278,15 @@ def bootstrap_ci(predictions, level=0.95, n_resamples=2000):
     >>> bool(low < unweighted_average_recall(confusion_matrix(svm)) < high)
     True
     """
-    _check_result(predictions, "model", "split", "target")
+    _check_result(predictions)
     tail = _get_tail(level)
     uar = unweighted_average_recall(resample_speakers(predictions, n_resamples)).mean(axis=0)
     return tuple(np.quantile(uar, [tail, 1 - tail]).tolist())
 
 
-def _check_result(predictions, *columns):
-    """Raise a ValueError if one of the columns has several values."""
-    for column in columns:
+def _check_result(predictions):
+    """Raise a ValueError if rows of several results would be pooled."""
+    for column in ("model", "split", "target", "test_corpus"):
         names = list(predictions[column].unique()) if column in predictions else []
         if len(names) > 1:
             raise ValueError(f"the rows have {len(names)} values of {column} ({', '.join(map(str, names))}), which "
@@ -326,8 +326,8 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
     Raises
     ------
     ValueError
-        If a model has no predictions or several splits or targets, the models were tested on different speakers,
-        `level` does not lie between 0 and 1, or `resample_speakers` rejects the table or `n_resamples`.
+        If a model has no predictions, or several splits, targets or test corpora, the models were tested on different
+        speakers, `level` does not lie between 0 and 1, or `resample_speakers` rejects the table or `n_resamples`.
 
     See Also
     --------
@@ -349,7 +349,7 @@ def compare_models(predictions, model, baseline, level=0.95, n_resamples=2000):
             names = ", ".join(predictions["model"].unique()) or "no model"
             raise ValueError(f"there are no predictions of {name}, only of {names}; evaluate both models in one run, "
                              "and select the rows of both")
-        _check_result(rows, "model", "split", "target")
+        _check_result(rows)
     if set(first["speaker"]) != set(second["speaker"]):
         raise ValueError(f"{model} and {baseline} were tested on different speakers; select rows of one split")
     uar = [unweighted_average_recall(_count(rows, ["seed"])).mean() for rows in (first, second)]

@@ -1,8 +1,6 @@
 """Published results: predictions on the test sets, the log of test-set evaluations and run metadata."""
 
 import json
-import shutil
-import subprocess
 import warnings
 import zlib
 from dataclasses import asdict
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_utils._utils.files import ROOT, IntegrityError, read_csv, to_csv_bytes, write_atomic
+from ser_utils._utils.files import ROOT, IntegrityError, read_csv, run_git, to_csv_bytes, write_atomic
 from ser_utils.datasets.core import TARGETS
 from ser_utils.evaluation import experiment, metrics
 from ser_utils.models.registry import get_model
@@ -95,14 +93,6 @@ def published_runs(data):
     return runs
 
 
-def _git(*arguments):
-    """Output of a git command in the repository; empty if it fails."""
-    if not shutil.which("git"):
-        return ""
-    result = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
-    return result.stdout.rstrip() if result.returncode == 0 else ""
-
-
 def require_committed(results):
     """Check that the working tree is committed before predictions are written below `RESULTS`.
 
@@ -118,10 +108,10 @@ def require_committed(results):
     """
     if not Path(results).resolve().is_relative_to(RESULTS):
         return
-    if not _git("rev-parse", "HEAD"):
+    if not run_git("rev-parse", "HEAD"):
         raise UncommittedError(
             f"{results} needs a commit, but {ROOT} is not a git repository; choose another results folder (--results)")
-    changed = [file for line in _git("status", "--porcelain").splitlines()
+    changed = [file for line in run_git("status", "--porcelain").splitlines()
                if not (file := line[3:]).startswith(f"{RESULTS.name}/")]
     if changed:
         raise UncommittedError(f"{results} needs a commit, and {len(changed)} changed files are not committed "
@@ -217,7 +207,7 @@ def log_test_access(folder, runs, data, **columns):
     """
     path, now = folder / "test_access.csv", datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
     log = [pd.read_csv(path, dtype=str)] if path.is_file() else []
-    new = [{"date": now, "commit": _git("rev-parse", "HEAD") or "none", "corpus": corpus_name(data.clips),
+    new = [{"date": now, "commit": run_git("rev-parse", "HEAD") or "none", "corpus": corpus_name(data.clips),
             **dict(zip(RUN_KEYS, key, strict=True)), **columns,
             **{f"{name}s": " ".join(map(str, sorted(set(part[name])))) for name in ("seed", "fold")},
             "settings": columns.get("settings") or get_model(key[0]).settings, "features_digest": data.digest,
@@ -240,8 +230,8 @@ def log_test_scores(folder, log, tables):
     tables : iterable of pd.DataFrame
         Predictions tables, one per target.
     """
-    keys = RUN_KEYS + ["condition"] * ("condition" in log)
     for table in tables:
+        keys = [name for name in (*RUN_KEYS, "condition") if name in table]
         for key, part in table.groupby(keys, sort=False):
             log.loc[_last_row(log, keys, key), "uar"] = str(round(float(metrics.summarize(part)["uar"].mean()), 4))
     write_atomic(folder / "test_access.csv", to_csv_bytes(log))
@@ -274,9 +264,9 @@ def _find_files(folder, target):
 
 
 def _results_folder(results):
-    """Look up the folder of a corpus below `RESULTS`; return any other as it is."""
-    name = str(results)
-    return RESULTS / name if Path(name).name == name != ".." and (RESULTS / name).is_dir() else Path(results)
+    """Look up the folder of a corpus named by a str below `RESULTS`; a Path, and any other str, is a folder itself."""
+    is_name = isinstance(results, str) and Path(results).name == results != ".."
+    return RESULTS / results if is_name and (RESULTS / results).is_dir() else Path(results)
 
 
 def save_predictions(folder, tables):

@@ -847,7 +847,7 @@ def _fold_masks(clips, labels, seed, disjoint):
         folds = [[clips["speaker"].isin(names).to_numpy() for names in speakers] for speakers in _speaker_folds(clips)]
         if disjoint == "speakers":
             return [(test, validation, test) for test, validation in folds]
-        statements = [(clips["statement"] == name).to_numpy() for name in sorted(clips["statement"].unique())]
+        statements = [(clips["statement"] == name).to_numpy() for name in sorted(clips["statement"].dropna().unique())]
         return [(test & is_statement, validation, test | is_statement)
                 for test, validation in folds for is_statement in statements]
     from sklearn.model_selection import StratifiedGroupKFold
@@ -886,5 +886,5 @@ SPLITS: dict[str, Callable] = {
     "size-matched-repetitions": partial(size_matched, disjoint="repetitions"),
     "size-matched-speakers": partial(size_matched, disjoint="speakers"),
     "size-matched-speakers-statements": partial(size_matched, disjoint="speakers+statements")}
-MULTI_CORPUS_SPLITS = frozenset(name for name in SPLITS if "corpus" in name or "corpora" in name)
+MULTI_CORPUS_SPLITS = frozenset(name for name in SPLITS if "corpus" in name)
 UNSEEN_SPEAKER_SPLITS = SPLITS.keys() - {"random-split", "size-matched-random", "size-matched-repetitions"}

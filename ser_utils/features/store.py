@@ -347,7 +347,7 @@ def load_features(folder=RAVDESS_FEATURES):
     """
     if isinstance(folder, list | tuple):
         if not folder:
-            raise ValueError("the list of folders is empty; pass one at least, or None for the RAVDESS features")
+            raise ValueError("the list of folders is empty; pass one at least, or no argument for RAVDESS")
         return _concat([load_features(one) for one in folder])
     folder = Path(folder or RAVDESS_FEATURES)
     command = f"extract_features (ser extract RECORDINGS --out {folder})"

@@ -164,14 +164,14 @@ def _import_estimator(name):
     try:
         module = importlib.import_module(module_name)
         estimator = getattr(module, attribute)
-        estimator = estimator() if callable(estimator) else estimator
+        estimator, source = estimator() if callable(estimator) else estimator, module.__file__
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"model {name!r} cannot be imported or created without arguments ({error}); add its folder "
                          "to PYTHONPATH, or name a function that returns the estimator") from error
     if not all(hasattr(estimator, method) for method in ("fit", "get_params", "predict_proba")):
         remedy = "pass a scikit-learn classifier (CalibratedClassifierCV adds predict_proba)"
         raise ValueError(f"model {name!r} lacks fit, get_params or predict_proba; {remedy}")
-    return estimator, module.__file__ or __file__
+    return estimator, source
 
 
 def _svc(C, gamma, calibration="temperature"):
